@@ -1,0 +1,1 @@
+"""Moorage: the Container Storage Interface, whole, in Python."""
