@@ -1,0 +1,1 @@
+"""The CSI specification as pure code: types, errors, rules, access modes, topology, redaction. No I/O."""

@@ -1,0 +1,59 @@
+"""Which keys a call holds."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Struct
+
+from moorage.spec import messages as m
+from moorage.spec.locks import _KEYS, lock_keys
+from moorage.spec.rules import BY_REQUEST, RPCS
+from moorage.spec.types import SnapshotSource, VolumeSource
+
+Keys = tuple[str, ...]
+
+
+def keys_of(request: Struct) -> tuple[Keys, Keys]:
+    return lock_keys(BY_REQUEST[type(request)], request)
+
+
+@pytest.mark.parametrize(
+    ("request_", "alone", "shared"),
+    [
+        pytest.param(m.CreateVolumeRequest("n", ()), ("volume-name:n",), (), id="create"),
+        pytest.param(
+            m.CreateVolumeRequest("n", (), volume_content_source=SnapshotSource("s")),
+            ("volume-name:n",), ("snapshot:s",), id="restore",
+        ),
+        pytest.param(
+            m.CreateVolumeRequest("n", (), volume_content_source=VolumeSource("v")),
+            ("volume-name:n",), ("volume:v",), id="clone",
+        ),
+        pytest.param(m.DeleteVolumeRequest("v"), ("volume:v",), (), id="delete"),
+        pytest.param(m.CreateSnapshotRequest("v", "n"), ("snapshot-name:n",), ("volume:v",), id="snapshot"),
+        pytest.param(m.DeleteSnapshotRequest("s"), ("snapshot:s",), (), id="delete-snapshot"),
+        pytest.param(
+            m.CreateVolumeGroupSnapshotRequest("n", ("w", "v", "v")),
+            ("group-name:n", "volume:v", "volume:w"), (), id="group-holds-every-member",
+        ),
+        pytest.param(
+            m.DeleteVolumeGroupSnapshotRequest("g", ("s", "t")),
+            ("group:g", "snapshot:s", "snapshot:t"), (), id="delete-group",
+        ),
+        pytest.param(m.GetMetadataDeltaRequest("s", "t"), (), ("snapshot:s", "snapshot:t"), id="delta"),
+        pytest.param(m.GetMetadataAllocatedRequest("s"), (), ("snapshot:s",), id="allocated"),
+        pytest.param(m.NodeStageVolumeRequest("v", "/s", None), ("volume:v",), (), id="stage"),
+        pytest.param(m.NodeUnpublishVolumeRequest("v", "/t"), ("volume:v",), (), id="unpublish"),
+        pytest.param(m.NodeGetVolumeStatsRequest("v", "/t"), (), (), id="stats-wait-for-nobody"),
+        pytest.param(m.ProbeRequest(), (), (), id="probe-waits-for-nobody"),
+    ],
+)  # fmt: skip
+def test_lock_keys(request_: Struct, alone: Keys, shared: Keys) -> None:
+    assert keys_of(request_) == (alone, shared)
+
+
+def test_every_rpc_that_changes_something_holds_a_key() -> None:
+    looking = ("Get", "List", "Probe", "Validate", "ControllerGet", "ControllerList", "GroupControllerGet", "NodeGet")
+    changing = {name for name in RPCS if not name.startswith(looking)}
+    assert changing <= set(_KEYS)
+    assert set(_KEYS) - changing == {"GetMetadataAllocated", "GetMetadataDelta"}
