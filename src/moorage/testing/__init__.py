@@ -1,0 +1,1 @@
+"""Public fakes for tests of code that builds on Moorage, one module per layer."""

@@ -1,0 +1,50 @@
+"""Mount option lists: order, conflicts, secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from moorage.host import mountoptions as mo
+from moorage.host.mountoptions import flags_of_entry, flags_of_statvfs, parse_mount_options, split_options
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "data"),
+    [
+        pytest.param([], 0, "", id="none"),
+        pytest.param(["ro"], mo.MS_RDONLY, "", id="ro"),
+        pytest.param(["ro", "rw"], 0, "", id="later-wins"),
+        pytest.param(["rw,ro"], mo.MS_RDONLY, "", id="several-in-one"),
+        pytest.param(["noatime", "relatime"], mo.MS_RELATIME, "", id="atime-kinds-replace-each-other"),
+        pytest.param(["nosuid,nodev", "defaults"], 0, "", id="defaults-clears"),
+        pytest.param(["defaults", "nosuid"], mo.MS_NOSUID, "", id="defaults-first"),
+        pytest.param(["b=2", "a=1", "b=3"], 0, "b=2,a=1,b=3", id="data-keeps-order"),
+        pytest.param(["nofail", "_netdev", "x-systemd.automount", "auto"], 0, "", id="userspace-options-dropped"),
+        pytest.param(['context="a:b:c0,c1",ro'], mo.MS_RDONLY, 'context="a:b:c0,c1"', id="quoted-comma"),
+        pytest.param([" ro , ", ""], mo.MS_RDONLY, "", id="blanks"),
+        pytest.param(["discard", "errors=remount-ro"], 0, "discard,errors=remount-ro", id="file-system-options"),
+    ],
+)
+def test_parse(options: list[str], flags: int, data: str) -> None:
+    parsed = parse_mount_options(options)
+    assert (parsed.flags, parsed.data) == (flags, data)
+
+
+@pytest.mark.parametrize("option", ["bind", "remount", "rshared", "loop=/dev/loop0"])
+def test_other_operations_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=option.partition("=")[0]):
+        parse_mount_options(["ro", option])
+
+
+def test_data_is_never_shown() -> None:
+    assert "hunter2" not in repr(parse_mount_options(["password=hunter2"]))
+
+
+def test_splitting_keeps_order_and_quotes() -> None:
+    assert split_options(["a,b", 'c="1,2",d']) == ["a", "b", 'c="1,2"', "d"]
+
+
+def test_flags_to_repeat_at_a_remount() -> None:
+    expected = mo.MS_RDONLY | mo.MS_NOSUID | mo.MS_NOEXEC | mo.MS_RELATIME
+    assert flags_of_entry(("ro", "nosuid", "noexec", "relatime")) == expected
+    assert flags_of_statvfs(0x1 | 0x2 | 0x8 | 0x1000) == expected
