@@ -1,0 +1,152 @@
+"""ControllerPublishVolume and ControllerUnpublishVolume with their bookkeeping and limits.
+
+Source: contract spec, section 1 (codes) and 2 (access modes); kubernetes: unpublish of anything
+that is gone is OK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moorage.base.faults import declare_step
+from moorage.framework.core import Core, log
+from moorage.framework.translate import may_still_run
+from moorage.framework.values import Attachment, VolumeRecord
+from moorage.spec import messages as m
+from moorage.spec.access import is_multi_node
+from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+
+WISHED = declare_step("framework.attach.wished", "the attachment is recorded before the driver attaches")
+ATTACHED = declare_step("framework.attach.attached", "the driver has attached the volume")
+RECORDED = declare_step("framework.attach.recorded", "the publish context of the attachment is recorded")
+DETACHED = declare_step("framework.attach.detached", "the driver has detached the volume")
+FORGOTTEN = declare_step("framework.attach.forgotten", "the record of the attachment is erased")
+
+PENDING = "moorage.dev/attaching"
+
+
+class Attachments:
+    """Handlers of controller publish and unpublish."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def publish(self, request: m.ControllerPublishVolumeRequest) -> m.ControllerPublishVolumeResponse:
+        """ControllerPublishVolume."""
+        return await self._core.calls.run(
+            "ControllerPublishVolume",
+            request,
+            lambda: self._publish(request),
+            exclusive=(f"volume {request.volume_id!r}", f"attachments of node {request.node_id!r}"),
+        )
+
+    async def _publish(self, request: m.ControllerPublishVolumeRequest) -> m.ControllerPublishVolumeResponse:
+        core = self._core
+        if request.volume_capability is None:
+            raise InvalidArgument("volume_capability is missing")
+        record = await core.known_volume(request.volume_id)
+        limit = await core.controller("attach_limit", request.node_id) if core.invoke.offers("attach_limit") else None
+        core.check_capabilities((request.volume_capability,))
+        wish = Attachment(
+            volume_id=record.volume_id,
+            node_id=request.node_id,
+            volume_capability=request.volume_capability,
+            readonly=request.readonly,
+        )
+        existing = await core.store.attachments(volume_id=record.volume_id)
+        present = publish_again(wish, existing)
+        if present is not None and PENDING not in present.publish_context:
+            return m.ControllerPublishVolumeResponse(publish_context=present.publish_context)
+        if present is None:
+            await self._check_limit(wish, limit)
+            await core.settle(WISHED, put=(_pending(wish),))
+        return m.ControllerPublishVolumeResponse(publish_context=await self._attach(record, wish))
+
+    async def _attach(self, record: VolumeRecord, wish: Attachment) -> dict[str, str]:
+        core = self._core
+        try:
+            with ATTACHED:
+                context = dict(await core.controller("controller_publish", record, wish) or {})
+        except Exception as cause:
+            if not may_still_run(cause):
+                await self._undo(wish, cause)
+            raise
+        done = Attachment(
+            volume_id=wish.volume_id,
+            node_id=wish.node_id,
+            volume_capability=wish.volume_capability,
+            readonly=wish.readonly,
+            publish_context=context,
+        )
+        await core.settle(RECORDED, put=(done,))
+        log.info("volume.attached", volume=wish.volume_id, node=wish.node_id)
+        return context
+
+    async def _undo(self, wish: Attachment, cause: Exception) -> None:
+        try:
+            await self._core.controller("controller_unpublish", wish)
+        except Exception as failure:
+            log.warning("volume.detach_failed", volume=wish.volume_id, node=wish.node_id, exc_info=failure)
+            raise Unavailable(
+                f"publishing volume {wish.volume_id!r} to node {wish.node_id!r} failed and is not undone yet; "
+                "repeat the call to try again"
+            ) from cause
+        await self._core.settle(FORGOTTEN, drop=(wish,))
+
+    async def _check_limit(self, wish: Attachment, limit: int | None) -> None:
+        if not limit:
+            return
+        used = sum(a.node_id == wish.node_id for a in await self._core.store.attachments())
+        if used >= limit:
+            raise ResourceExhausted(f"node {wish.node_id!r} has {used} volumes, its limit; unpublish one of them first")
+
+    async def unpublish(self, request: m.ControllerUnpublishVolumeRequest) -> m.ControllerUnpublishVolumeResponse:
+        """ControllerUnpublishVolume; from all nodes when none is named."""
+        return await self._core.calls.run(
+            "ControllerUnpublishVolume",
+            request,
+            lambda: self._unpublish(request),
+            exclusive=(f"volume {request.volume_id!r}",),
+        )
+
+    async def _unpublish(self, request: m.ControllerUnpublishVolumeRequest) -> m.ControllerUnpublishVolumeResponse:
+        core = self._core
+        for attachment in await core.store.attachments(volume_id=request.volume_id):
+            if request.node_id in ("", attachment.node_id):
+                with DETACHED:
+                    await core.controller("controller_unpublish", attachment)
+                await core.settle(FORGOTTEN, drop=(attachment,))
+                log.info("volume.detached", volume=attachment.volume_id, node=attachment.node_id)
+        return m.ControllerUnpublishVolumeResponse()
+
+
+def publish_again(wish: Attachment, existing: Sequence[Attachment]) -> Attachment | None:
+    """The attachment that satisfies the wish already, or None when there is room for it.
+
+    Raises `AlreadyExists` for the same node with another capability or readonly flag, and
+    `FailedPrecondition` for another node when the mode allows only one.
+    """
+    for other in existing:
+        if other.node_id == wish.node_id:
+            if other.volume_capability != wish.volume_capability or other.readonly != wish.readonly:
+                raise AlreadyExists(
+                    f"volume {wish.volume_id!r} is published to node {wish.node_id!r} in another way; "
+                    "unpublish it first"
+                )
+            return other
+    for other in existing:
+        if not is_multi_node(wish.volume_capability.access_mode):
+            raise FailedPrecondition(
+                f"volume {wish.volume_id!r} is published to node {other.node_id!r} and its access mode allows one node"
+            )
+    return None
+
+
+def _pending(wish: Attachment) -> Attachment:
+    return Attachment(
+        volume_id=wish.volume_id,
+        node_id=wish.node_id,
+        volume_capability=wish.volume_capability,
+        readonly=wish.readonly,
+        publish_context={PENDING: "true"},
+    )

@@ -1,0 +1,165 @@
+"""Which capabilities a driver has: read off the methods that its class defines.
+
+Pure: a driver object goes in, a `Declared` comes out, or the sentences that say why the class
+contradicts itself. Source: contracts, CSI 1.13 capabilities and their implications.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from moorage.framework.driver import Driver
+from moorage.spec.capabilities import Declared, contradictions
+from moorage.spec.types import (
+    ControllerCapability,
+    GroupControllerCapability,
+    NodeCapability,
+    PluginCapability,
+    VolumeExpansion,
+)
+
+Mode = Literal["all", "controller", "node"]
+
+OPTIONAL_METHODS = frozenset(
+    name for name, member in vars(Driver).items() if getattr(member, "__moorage_optional__", False)
+)
+
+_PAIRS = (
+    ("create_volume", "delete_volume"),
+    ("create_snapshot", "delete_snapshot"),
+    ("create_snapshot", "restore_snapshot"),
+    ("controller_publish", "controller_unpublish"),
+    ("create_group_snapshot", "create_snapshot"),
+    ("changed_blocks", "allocated_blocks"),
+)
+_NEEDS_VOLUMES = (
+    "create_snapshot",
+    "clone_volume",
+    "expand_volume",
+    "modify_volume",
+    "capacity",
+    "create_group_snapshot",
+)
+_NEEDS_NODE = ("node_release", "node_usage", "node_volume_health")
+
+
+def methods_of(driver: Driver) -> frozenset[str]:
+    """The optional methods that this driver offers."""
+    own = type(driver)
+    defined = {name for name in OPTIONAL_METHODS if getattr(own, name) is not getattr(Driver, name)}
+    return frozenset(defined) - driver.disabled_methods()
+
+
+def class_problems(driver: Driver) -> list[str]:
+    """Sentences that say what contradicts itself in a driver; empty when nothing does."""
+    has = methods_of(driver)
+    title = type(driver).__name__
+    found = [f"{title} has {a} without {b}: define both or neither" for a, b in _PAIRS if (a in has) and (b not in has)]
+    if "delete_volume" in has and "create_volume" not in has:
+        found.append(f"{title} has delete_volume without create_volume: define both or neither")
+    if "create_volume" not in has:
+        found += [
+            f"{title} has {name} without create_volume: define create_volume" for name in _NEEDS_VOLUMES if name in has
+        ]
+    if "node_source" not in has:
+        found += [f"{title} has {name} without node_source: define node_source" for name in _NEEDS_NODE if name in has]
+    if "node_source" in has and "node_info" not in has:
+        found.append(f"{title} has node_source without node_info: define node_info, which names the node")
+    if not driver.block and not driver.mount:
+        found.append(f"{title} offers neither block nor mounted volumes: set block or mount to True")
+    if driver.topology_aware and "node_info" not in has:
+        found.append(f"{title} is topology_aware without node_info: define node_info, which tells the topology")
+    return found
+
+
+def declare(driver: Driver, mode: Mode) -> Declared:
+    """The capabilities of this driver, served in this mode; plugin capabilities do not depend on the mode."""
+    has = methods_of(driver)
+    controller = _controller(driver, has)
+    node = _node(driver, has)
+    group = frozenset({GroupControllerCapability.CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT})
+    services = {"Identity"}
+    if controller and mode in ("all", "controller"):
+        services.add("Controller")
+        if "create_group_snapshot" in has:
+            services.add("GroupController")
+        if "allocated_blocks" in has:
+            services.add("SnapshotMetadata")
+    if "node_info" in has and mode in ("all", "node"):
+        services.add("Node")
+    return Declared(
+        plugin=_plugin(driver, has),
+        expansion=_expansion(driver, has),
+        controller=controller,
+        group=group if "create_group_snapshot" in has else frozenset(),
+        node=node,
+        services=frozenset(services),
+    )
+
+
+def all_problems(driver: Driver, declared: Declared) -> list[str]:
+    """Contradictions in the class and, if there are none, in what it declares."""
+    return class_problems(driver) or list(contradictions(declared))
+
+
+def _plugin(driver: Driver, has: frozenset[str]) -> frozenset[PluginCapability]:
+    found = set()
+    if "create_volume" in has or "controller_publish" in has:
+        found.add(PluginCapability.CONTROLLER_SERVICE)
+    if driver.topology_aware:
+        found.add(PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS)
+    if "create_group_snapshot" in has:
+        found.add(PluginCapability.GROUP_CONTROLLER_SERVICE)
+    if "allocated_blocks" in has:
+        found.add(PluginCapability.SNAPSHOT_METADATA_SERVICE)
+    if driver.snapshot_topology:
+        found.add(PluginCapability.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS)
+    return frozenset(found)
+
+
+def _expansion(driver: Driver, has: frozenset[str]) -> frozenset[VolumeExpansion]:
+    if "expand_volume" not in has:
+        return frozenset()
+    return frozenset({VolumeExpansion.ONLINE if driver.online_expansion else VolumeExpansion.OFFLINE})
+
+
+def _controller(driver: Driver, has: frozenset[str]) -> frozenset[ControllerCapability]:
+    can = ControllerCapability
+    recorded = "create_volume" in has
+    rows = (
+        ("create_volume" in has, can.CREATE_DELETE_VOLUME),
+        (recorded, can.LIST_VOLUMES),
+        (recorded, can.GET_VOLUME),
+        ("controller_publish" in has, can.PUBLISH_UNPUBLISH_VOLUME),
+        ("controller_publish" in has, can.PUBLISH_READONLY),
+        (recorded and "controller_publish" in has, can.LIST_VOLUMES_PUBLISHED_NODES),
+        ("capacity" in has, can.GET_CAPACITY),
+        ("create_snapshot" in has, can.CREATE_DELETE_SNAPSHOT),
+        ("create_snapshot" in has, can.LIST_SNAPSHOTS),
+        ("create_snapshot" in has, can.GET_SNAPSHOT),
+        ("clone_volume" in has, can.CLONE_VOLUME),
+        ("expand_volume" in has, can.EXPAND_VOLUME),
+        ("modify_volume" in has, can.MODIFY_VOLUME),
+        ("volume_health" in has, can.GET_VOLUME_HEALTH),
+        (recorded and "volume_health" in has, can.LIST_VOLUME_HEALTH),
+        (
+            (recorded or "controller_publish" in has) and driver.single_node_multi_writer,
+            can.SINGLE_NODE_MULTI_WRITER,
+        ),
+    )
+    return frozenset(capability for offered, capability in rows if offered)
+
+
+def _node(driver: Driver, has: frozenset[str]) -> frozenset[NodeCapability]:
+    can = NodeCapability
+    staged = "node_source" in has
+    rows = (
+        (staged, can.STAGE_UNSTAGE_VOLUME),
+        (staged, can.GET_VOLUME_STATS),
+        (staged and "expand_volume" in has and driver.node_expansion, can.EXPAND_VOLUME),
+        (staged and driver.single_node_multi_writer, can.SINGLE_NODE_MULTI_WRITER),
+        (staged and driver.mount and driver.mount_group, can.VOLUME_MOUNT_GROUP),
+        ("node_volume_health" in has, can.GET_VOLUME_HEALTH),
+        ("node_storage_health" in has, can.GET_STORAGE_HEALTH),
+    )
+    return frozenset(capability for offered, capability in rows if offered)

@@ -1,0 +1,52 @@
+"""Calling a driver's methods, `async def` or plain `def`, without ever blocking the loop.
+
+Controller and node calls have separate pools of daemon threads: ten hung creates never stop an
+unpublish. Knows nothing of RPCs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+from moorage.base.threads import DaemonPool
+from moorage.framework.driver import Driver
+from moorage.framework.inference import methods_of
+
+Side = Literal["controller", "node"]
+
+
+class Invoker:
+    """Calls the methods that a driver offers; `offers` says which those are."""
+
+    def __init__(self, driver: Driver, *, controller_threads: int = 16, node_threads: int = 16) -> None:
+        self._driver = driver
+        self._offered = methods_of(driver)
+        self._pools = {
+            "controller": DaemonPool("controller", controller_threads),
+            "node": DaemonPool("node", node_threads),
+        }
+
+    def offers(self, method: str) -> bool:
+        """Whether the driver defines this optional method."""
+        return method in self._offered
+
+    async def call(self, side: Side, method: str, /, *arguments: object) -> Any:
+        """The driver's answer; its exceptions pass through."""
+        function = getattr(self._driver, method)
+        if inspect.iscoroutinefunction(function):
+            return await function(*arguments)
+        return await self._pools[side].call(function, *arguments)
+
+    async def run(self, side: Side, function: Any, /, *arguments: object) -> Any:
+        """Run blocking host work in the pool of this side."""
+        return await self._pools[side].call(function, *arguments)
+
+    def pools(self) -> dict[str, DaemonPool]:
+        """The pools by side, for metrics and dumps."""
+        return dict(self._pools)
+
+    async def close(self) -> None:
+        """Stop taking work; threads that hang are left to the end of the process."""
+        for pool in self._pools.values():
+            await pool.close(timeout_s=0.0)

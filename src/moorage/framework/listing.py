@@ -1,0 +1,95 @@
+"""ListVolumes, ListSnapshots, GetCapacity and the health lists: questions with pages and filters."""
+
+from __future__ import annotations
+
+from moorage.framework.core import Core
+from moorage.framework.snapshots import Snapshots
+from moorage.framework.values import Capacity, CapacityQuery
+from moorage.spec import messages as m
+from moorage.spec.compatibility import without_orchestrator_keys
+from moorage.spec.paging import take_page
+from moorage.spec.types import VolumeHealth
+
+
+class Listing:
+    """Handlers of the listing RPCs of the controller service."""
+
+    def __init__(self, core: Core, snapshots: Snapshots) -> None:
+        self._core = core
+        self._snapshots = snapshots
+
+    async def volumes(self, request: m.ListVolumesRequest) -> m.ListVolumesResponse:
+        """ListVolumes."""
+        records = [r for r in await self._core.store.volumes() if not r.deleting and not r.ephemeral]
+        page, token = take_page(
+            [(record.volume_id, record) for record in records],
+            max_entries=request.max_entries,
+            starting_token=request.starting_token,
+            kind="volume",
+        )
+        nodes: dict[str, list[str]] = {}
+        for attachment in await self._core.store.attachments() if page else ():
+            nodes.setdefault(attachment.volume_id, []).append(attachment.node_id)
+        entries = tuple(
+            m.ListedVolume(
+                volume=record.as_volume(),
+                status=m.VolumeStatus(published_node_ids=tuple(sorted(nodes.get(record.volume_id, ())))),
+            )
+            for record in page
+        )
+        return m.ListVolumesResponse(entries=entries, next_token=token)
+
+    async def snapshots(self, request: m.ListSnapshotsRequest) -> m.ListSnapshotsResponse:
+        """ListSnapshots; both filters together must hold."""
+        store = self._core.store
+        if request.snapshot_id:
+            one = await store.snapshot(request.snapshot_id)
+            records = [one] if one is not None else []
+            if request.source_volume_id:
+                records = [r for r in records if r.source_volume_id == request.source_volume_id]
+        else:
+            records = list(await store.snapshots(source_volume_id=request.source_volume_id))
+        page, token = take_page(
+            [(record.snapshot_id, record) for record in records if not record.deleting],
+            max_entries=request.max_entries,
+            starting_token=request.starting_token,
+            kind="snapshot",
+        )
+        entries = tuple([(await self._snapshots.refreshed(record)).as_snapshot() for record in page])
+        return m.ListSnapshotsResponse(entries=entries, next_token=token)
+
+    async def capacity(self, request: m.GetCapacityRequest) -> m.GetCapacityResponse:
+        """GetCapacity; nothing is available for capabilities that the driver does not have."""
+        if any(self._core.driver.supports(capability) for capability in request.volume_capabilities):
+            return m.GetCapacityResponse(available_capacity=0)
+        query = CapacityQuery(
+            volume_capabilities=request.volume_capabilities,
+            parameters=without_orchestrator_keys(request.parameters),
+            topology=request.accessible_topology,
+        )
+        found: Capacity = await self._core.controller("capacity", query)
+        return m.GetCapacityResponse(
+            available_capacity=max(0, found.available_bytes),
+            maximum_volume_size=found.maximum_volume_bytes,
+            minimum_volume_size=found.minimum_volume_bytes,
+        )
+
+    async def health(self, request: m.ControllerGetVolumeHealthRequest) -> m.ControllerGetVolumeHealthResponse:
+        """ControllerGetVolumeHealth."""
+        record = await self._core.known_volume(request.volume_id)
+        entries = await self._core.controller("volume_health", record)
+        return m.ControllerGetVolumeHealthResponse(
+            volume_health=VolumeHealth(volume_id=record.volume_id, health_statuses=tuple(entries))
+        )
+
+    async def unhealthy(self, request: m.ControllerListVolumeHealthRequest) -> m.ControllerListVolumeHealthResponse:
+        """ControllerListVolumeHealth: the volumes that have something wrong."""
+        found = []
+        for record in await self._core.store.volumes():
+            if not record.deleting and (entries := await self._core.controller("volume_health", record)):
+                health = VolumeHealth(volume_id=record.volume_id, health_statuses=tuple(entries))
+                found.append((record.volume_id, health))
+        page, token = take_page(
+            found, max_entries=request.max_entries, starting_token=request.starting_token, kind="health"
+        )
+        return m.ControllerListVolumeHealthResponse(entries=tuple(page), next_token=token)

@@ -1,0 +1,77 @@
+"""What really is at a path: rows say what to look for, the mount table proves it.
+
+Nothing is ever unmounted, measured or grown on the word of a row or of a request alone. After the
+journal was lost, a mount can still be proved to be a volume's: its device shows the file or device
+where the driver finds the volume. Blocking functions, to be run in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from moorage.framework.source import BlockDevice, Directory, ImageFile, Source
+from moorage.host import loop
+from moorage.host.mount import is_mount_of_device
+from moorage.host.mountinfo import MountEntry, find_mount
+
+
+def mount_at(path: str) -> MountEntry | None:
+    """The mount that is on top at this path."""
+    return find_mount(path)
+
+
+def device_showing(source: Source) -> str | None:
+    """The device node that shows the volume now; None when there is none (or it is a directory)."""
+    match source:
+        case ImageFile(path=path):
+            found = loop.find_loop(str(path)) if path.exists() else None
+            return found.path if found is not None else None
+        case BlockDevice(path=path):
+            return str(path) if path.exists() else None
+        case _:
+            return None
+
+
+def shows_volume(path: str, source: Source) -> bool:
+    """Whether what is mounted at `path` is the volume that lives in `source`."""
+    entry = find_mount(path)
+    if entry is None:
+        return False
+    if isinstance(source, Directory):
+        return source.path.exists() and _same_directory(path, str(source.path))
+    device = device_showing(source)
+    if device is None:
+        return False
+    if is_mount_of_device(entry, device):
+        return True
+    bound = bound_device(path)
+    return bound is not None and bound in (_number(device), *map(_number, readers_of(device)))
+
+
+def readers_of(device: str) -> list[str]:
+    """The read-only loop devices that show this device: each made for the read-only targets of a block volume."""
+    info = os.stat(device)
+    own = (info.st_dev, info.st_ino)
+    return [found.path for found in loop.list_loops() if found.readonly and found.backing == own]
+
+
+def bound_device(path: str) -> int | None:
+    """The number of the block device whose node is bound at `path`; None for anything else."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_rdev if stat.S_ISBLK(found.st_mode) else None
+
+
+def _number(device: str) -> int | None:
+    try:
+        return os.stat(device).st_rdev
+    except OSError:
+        return None
+
+
+def _same_directory(a: str, b: str) -> bool:
+    first, second = os.stat(a), os.stat(b)
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)

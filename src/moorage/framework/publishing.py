@@ -1,0 +1,256 @@
+"""NodePublishVolume and NodeUnpublishVolume: the order of steps and the rows between them.
+
+A mounted volume is bound from its staging path; a block volume is its device node, bound on a file.
+The target is made here and removed here, after proof that nothing is mounted on it any more.
+Source: contract spec, section 2, second-publish table; contract node, CSIDriver (ephemeral volumes).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import structs
+
+from moorage.base.faults import declare_step
+from moorage.framework.core import Core, log
+from moorage.framework.ephemeral import Ephemeral, is_ephemeral
+from moorage.framework.node_journal import NodeJournal, Published, Staged
+from moorage.framework.proof import bound_device, mount_at, shows_volume
+from moorage.framework.source import Source
+from moorage.framework.staging import Staging, node_key
+from moorage.framework.values import NodeVolume
+from moorage.host import loop
+from moorage.host.mount import ensure_bind_file, ensure_bind_mounted, ensure_unmounted
+from moorage.host.mountinfo import find_mount
+from moorage.host.paths import ensure_directory, ensure_removed_target
+from moorage.spec import messages as m
+from moorage.spec.access import is_reader_only, plugin_context, same_publish_arguments, second_publish
+from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from moorage.spec.types import AccessMode, NodeCapability, VolumeCapability
+
+BEGUN = declare_step("node.publish.begun", "the publishing is recorded before its first side effect")
+MOUNTED = declare_step("node.publish.mounted", "the volume is bound at the target path")
+PUBLISHED = declare_step("node.publish.recorded", "the publishing is recorded as complete")
+UNMOUNTED = declare_step("node.unpublish.unmounted", "the target path is unmounted")
+REMOVED = declare_step("node.unpublish.removed", "the target path is removed")
+FORGOTTEN = declare_step("node.unpublish.forgotten", "the record of the publishing is erased")
+
+
+class Publishing:
+    """Handlers of publish and unpublish."""
+
+    def __init__(self, core: Core, journal: NodeJournal, staging: Staging, ephemeral: Ephemeral) -> None:
+        self._core = core
+        self._journal = journal
+        self._staging = staging
+        self._ephemeral = ephemeral
+
+    async def publish(self, request: m.NodePublishVolumeRequest) -> m.NodePublishVolumeResponse:
+        """NodePublishVolume."""
+        return await self._core.calls.run(
+            "NodePublishVolume",
+            request,
+            lambda: self._publish(request),
+            exclusive=(node_key(request.volume_id), f"target path {request.target_path!r}"),
+        )
+
+    async def _publish(self, request: m.NodePublishVolumeRequest) -> m.NodePublishVolumeResponse:
+        capability = request.volume_capability
+        if capability is None:
+            raise InvalidArgument("volume_capability is missing")
+        if reason := self._core.driver.supports(capability):
+            raise FailedPrecondition(f"volume {request.volume_id!r} cannot be used so: {reason}")
+        row = _wish(request, capability)
+        present = await self._second(row)
+        if present is not None:
+            return m.NodePublishVolumeResponse()
+        if row.ephemeral:
+            staged = await self._ephemeral.ensure(request, capability)
+        else:
+            staged = await self._staged(request, capability)
+        with BEGUN:
+            await self._journal.put(row)
+        row = structs.replace(row, loop=await self._core.invoke.run("node", _bind, row, staged), done=True)
+        with PUBLISHED:
+            await self._journal.put(row)
+        log.info("volume.published", volume=row.volume_id, target=row.target_path, readonly=row.readonly)
+        return m.NodePublishVolumeResponse()
+
+    async def _second(self, row: Published) -> Published | None:
+        """The publishing that satisfies this one already; raises when the table says that it may not be."""
+        other = self._journal.published_at(row.target_path)
+        if other is not None and other.volume_id != row.volume_id and await self._in_place(other):
+            raise AlreadyExists(f"volume {other.volume_id!r} is published at {row.target_path!r}; unpublish it first")
+        multi = NodeCapability.SINGLE_NODE_MULTI_WRITER in self._core.declared.node
+        for each in self._journal.published(row.volume_id):
+            if not each.done or not await self._in_place(each):
+                continue
+            same_target = each.target_path == row.target_path
+            match second_publish(
+                row.volume_capability.access_mode,
+                same_target=same_target,
+                same_arguments=_same_arguments(row, each),
+                multi_writer_declared=multi,
+            ):
+                case "already-exists":
+                    raise AlreadyExists(
+                        f"volume {row.volume_id!r} is published at {row.target_path!r} in another way; "
+                        "unpublish it first"
+                    )
+                case "failed-precondition":
+                    raise FailedPrecondition(
+                        f"volume {row.volume_id!r} is published at {each.target_path!r} "
+                        "and its access mode allows no second target"
+                    )
+                case _:
+                    if same_target:
+                        return each
+        return None
+
+    async def _in_place(self, row: Published) -> bool:
+        return await self._core.invoke.run("node", mount_at, row.target_path) is not None
+
+    async def _staged(self, request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> Staged:
+        """The staging that this publishing builds on, made good when the mount table lost it."""
+        path = request.staging_target_path
+        row = self._journal.staged_at(request.volume_id, path)
+        volume = NodeVolume(
+            volume_id=request.volume_id,
+            volume_capability=row.volume_capability if row is not None else capability,
+            volume_context=request.volume_context,
+            publish_context=request.publish_context,
+            secrets=request.secrets,
+        )
+        source: Source = await self._core.on_node("node_source", volume)
+        if row is None and not await self._core.invoke.run("node", shows_volume, path, source):
+            raise FailedPrecondition(
+                f"volume {request.volume_id!r} is not staged at {path!r}; call NodeStageVolume first"
+            )
+        if row is not None and row.volume_capability.is_block != capability.is_block:
+            raise FailedPrecondition(f"volume {request.volume_id!r} is staged for another access type; stage it again")
+        return await self._staging.ensure_staged(volume, path)
+
+    # --- unpublish ---
+
+    async def unpublish(self, request: m.NodeUnpublishVolumeRequest) -> m.NodeUnpublishVolumeResponse:
+        """NodeUnpublishVolume; what is not published is fine."""
+        return await self._core.calls.run(
+            "NodeUnpublishVolume",
+            request,
+            lambda: self._unpublish(request),
+            exclusive=(node_key(request.volume_id), f"target path {request.target_path!r}"),
+        )
+
+    async def _unpublish(self, request: m.NodeUnpublishVolumeRequest) -> m.NodeUnpublishVolumeResponse:
+        run, path = self._core.invoke.run, request.target_path
+        row = self._journal.published_at(path)
+        if row is not None and row.volume_id != request.volume_id:
+            raise NotFound(f"volume {request.volume_id!r} is not published at {path!r}; another volume is")
+        if row is None and not await self._proved(request.volume_id, path):
+            return m.NodeUnpublishVolumeResponse()
+        with UNMOUNTED:
+            own_loop = await run("node", _unmount, path, row.loop if row is not None else "")
+        with REMOVED:
+            await run("node", ensure_removed_target, path)
+        if own_loop:
+            await run("node", _detach_reader, own_loop)
+        await self._ephemeral.remove(request.volume_id)
+        if row is not None:
+            with FORGOTTEN:
+                await self._journal.drop(row)
+        log.info("volume.unpublished", volume=request.volume_id, target=path)
+        return m.NodeUnpublishVolumeResponse()
+
+    async def _proved(self, volume_id: str, path: str) -> bool:
+        """Without a row: whether the target is the volume's, or an empty leftover that may go."""
+        core = self._core
+        if await core.invoke.run("node", mount_at, path) is None:
+            leftover: bool = await core.invoke.run("node", _is_leftover, path)
+            return leftover
+        source: Source | None = None
+        probe = NodeVolume(
+            volume_id=volume_id, volume_capability=VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
+        )
+        with suppress(NotFound):
+            source = await core.on_node("node_source", probe)
+        if source is None or not await core.invoke.run("node", shows_volume, path, source):
+            raise FailedPrecondition(
+                f"what is mounted at {path!r} is not known to be volume {volume_id!r}; unmount it by hand if it is"
+            )
+        return True
+
+
+def _wish(request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> Published:
+    return Published(
+        volume_id=request.volume_id,
+        target_path=request.target_path,
+        staging_target_path=request.staging_target_path,
+        volume_capability=capability,
+        readonly=request.readonly,
+        volume_context=plugin_context(request.volume_context),
+        publish_context=request.publish_context,
+        ephemeral=is_ephemeral(request.volume_context),
+    )
+
+
+def _same_arguments(a: Published, b: Published) -> bool:
+    return same_publish_arguments(_as_request(a), _as_request(b))
+
+
+def _as_request(row: Published) -> m.NodePublishVolumeRequest:
+    return m.NodePublishVolumeRequest(
+        volume_id=row.volume_id,
+        target_path=row.target_path,
+        staging_target_path=row.staging_target_path,
+        volume_capability=row.volume_capability,
+        readonly=row.readonly,
+        publish_context=row.publish_context,
+        volume_context=row.volume_context,
+    )
+
+
+def _bind(row: Published, staged: Staged) -> str:
+    """Bind the volume at the target; the read-only loop device made for it, if one was."""
+    readonly = row.readonly or is_reader_only(row.volume_capability.access_mode)
+    os.makedirs(os.path.dirname(row.target_path), mode=0o750, exist_ok=True)
+    if not row.volume_capability.is_block:
+        ensure_directory(row.target_path, mode=0o750)
+        with MOUNTED:
+            ensure_bind_mounted(staged.staging_target_path, row.target_path, readonly=readonly)
+        return ""
+    device = staged.device
+    if readonly:
+        device = loop.attach(staged.device, readonly=True, direct_io=False).path
+    with MOUNTED:
+        ensure_bind_file(device, row.target_path, readonly=readonly)
+    return device if readonly else ""
+
+
+def _unmount(path: str, own_loop: str) -> str:
+    """Unmount the target; the read-only loop device that was bound there, recorded or not."""
+    number = bound_device(path) if find_mount(path) is not None else None
+    if number is not None and not own_loop:
+        for device in loop.list_loops():
+            if device.readonly and os.stat(device.path).st_rdev == number:
+                own_loop = device.path
+    ensure_unmounted(path)
+    return own_loop
+
+
+def _detach_reader(device: str) -> None:
+    """Give back a read-only loop device, unless another target shows it too."""
+    for found in loop.list_loops():
+        if found.path == device and found.readonly:
+            loop.detach(device, expected_backing=found.backing)
+
+
+def _is_leftover(path: str) -> bool:
+    """An empty directory or an empty file, as an interrupted publish leaves it."""
+    found = Path(path)
+    if found.is_symlink():
+        return False
+    if found.is_dir():
+        return not any(found.iterdir())
+    return found.is_file() and found.stat().st_size == 0

@@ -1,0 +1,198 @@
+"""CreateSnapshot, DeleteSnapshot, GetSnapshot: the same promise as for volumes, see volumes.py."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from moorage.base.faults import declare_step
+from moorage.framework.calls import fingerprint
+from moorage.framework.core import Core, log
+from moorage.framework.store import Intent
+from moorage.framework.tags import snapshot_tags
+from moorage.framework.translate import may_still_run
+from moorage.framework.values import NewSnapshot, SnapshotRecord, VolumeRecord
+from moorage.spec import messages as m
+from moorage.spec.compatibility import SnapshotFacts, snapshot_conflict, without_orchestrator_keys
+from moorage.spec.errors import AlreadyExists, InvalidArgument, SnapshotNotFound, Unavailable
+from moorage.spec.types import Snapshot
+
+INTENT = declare_step("framework.snapshot.intent", "the wish for a snapshot is recorded")
+CUT = declare_step("framework.snapshot.cut", "the driver has cut the snapshot")
+RECORDED = declare_step("framework.snapshot.recorded", "the snapshot is recorded and the intent erased")
+READY = declare_step("framework.snapshot.ready", "it is recorded that the snapshot became ready")
+UNDONE = declare_step("framework.snapshot.undone", "a failed snapshot is undone and its intent erased")
+DELETING = declare_step("framework.snapshot.deleting", "the snapshot is marked as being deleted")
+DELETED = declare_step("framework.snapshot.deleted", "the driver has deleted the snapshot")
+FORGOTTEN = declare_step("framework.snapshot.forgotten", "the record of the deleted snapshot is erased")
+
+
+class Snapshots:
+    """Handlers of the snapshot RPCs of the controller service."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def create(self, request: m.CreateSnapshotRequest) -> m.CreateSnapshotResponse:
+        """CreateSnapshot; repeated by the caller until the snapshot is ready to use."""
+        return await self._core.calls.run(
+            "CreateSnapshot",
+            request,
+            lambda: self._create(request),
+            exclusive=(f"snapshot name {request.name!r}",),
+            shared=(f"content of volume {request.source_volume_id!r}",),
+        )
+
+    async def _create(self, request: m.CreateSnapshotRequest) -> m.CreateSnapshotResponse:
+        core = self._core
+        record = await core.store.snapshot_named(request.name)
+        if record is not None and record.deleting:
+            with core.calls.take("CreateSnapshot", exclusive=(snapshot_key(record.snapshot_id),)):
+                await self.finish_delete(record)
+            record = None
+        if record is not None:
+            if conflict := snapshot_conflict(SnapshotFacts(source_volume_id=record.source_volume_id), request):
+                raise AlreadyExists(f"snapshot name {request.name!r} is taken: {conflict}")
+            return m.CreateSnapshotResponse(snapshot=(await self.refreshed(record)).as_snapshot())
+        source = await core.known_volume(request.source_volume_id)
+        new = await self._intend(request)
+        record = await self._cut(new[0], new[1], source)
+        return m.CreateSnapshotResponse(snapshot=record.as_snapshot())
+
+    async def _intend(self, request: m.CreateSnapshotRequest) -> tuple[Intent, NewSnapshot]:
+        core = self._core
+        mark = fingerprint(request, without=("secrets", "accessibility_requirements"))
+        intent = await core.store.intent("snapshot", request.name)
+        if intent is not None and intent.fingerprint != mark:
+            await self._undo(intent, cause=None)
+            intent = None
+        if intent is None:
+            snapshot_id = core.store.new_id("snapshot", request.name)
+            intent = Intent(
+                kind="snapshot",
+                name=request.name,
+                object_id=snapshot_id,
+                fingerprint=mark,
+                token=snapshot_id,
+                started_at=core.clock.wall_time(),
+            )
+            with INTENT:
+                await core.store.begin(intent)
+        parameters = without_orchestrator_keys(request.parameters)
+        new = NewSnapshot(
+            snapshot_id=intent.object_id,
+            name=request.name,
+            source_volume_id=request.source_volume_id,
+            parameters=parameters,
+            requirement=request.accessibility_requirements,
+            secrets=request.secrets,
+            token=intent.token,
+            tags=snapshot_tags(request.name, request.source_volume_id, parameters),
+        )
+        return intent, new
+
+    async def _cut(self, intent: Intent, new: NewSnapshot, source: VolumeRecord) -> SnapshotRecord:
+        core = self._core
+        cut_at = core.clock.wall_time()
+        try:
+            with CUT:
+                made: Snapshot | None = await core.controller("create_snapshot", new, source)
+        except Exception as cause:
+            if may_still_run(cause):
+                raise
+            await self._undo(intent, cause)
+            raise
+        snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
+        record = snapshot_record(new, snapshot)
+        await core.settle(RECORDED, intent, put=(record,))
+        log.info("snapshot.created", snapshot=record.snapshot_id, volume=source.volume_id)
+        return record
+
+    async def refreshed(self, record: SnapshotRecord) -> SnapshotRecord:
+        """The record, asked again of the driver while it was not ready; readiness never goes back."""
+        core = self._core
+        if record.ready_to_use or not core.invoke.offers("snapshot_ready"):
+            return record
+        if not await core.controller("snapshot_ready", record):
+            return record
+        record = structs.replace(record, ready_to_use=True)
+        await core.settle(READY, put=(record,))
+        return record
+
+    async def _undo(self, intent: Intent, cause: Exception | None) -> None:
+        core = self._core
+        half = SnapshotRecord(
+            snapshot_id=intent.object_id,
+            name=intent.name,
+            source_volume_id="",
+            creation_time=intent.started_at,
+            ready_to_use=False,
+            deleting=True,
+        )
+        try:
+            await core.controller("delete_snapshot", half)
+        except Exception as failure:
+            log.warning("snapshot.undo_failed", snapshot=intent.object_id, exc_info=failure)
+            raise Unavailable(
+                f"snapshot {intent.object_id!r} failed and is not undone yet; repeat the call to try again"
+            ) from (cause or failure)
+        await core.settle(UNDONE, intent)
+
+    # --- delete ---
+
+    async def delete(self, request: m.DeleteSnapshotRequest) -> m.DeleteSnapshotResponse:
+        """DeleteSnapshot; a snapshot that is gone is fine."""
+        return await self._core.calls.run(
+            "DeleteSnapshot",
+            request,
+            lambda: self._delete(request),
+            exclusive=(snapshot_key(request.snapshot_id),),
+        )
+
+    async def _delete(self, request: m.DeleteSnapshotRequest) -> m.DeleteSnapshotResponse:
+        record = await self._core.store.snapshot(request.snapshot_id)
+        if record is None:
+            return m.DeleteSnapshotResponse()
+        if record.group_snapshot_id and await self._core.store.group(record.group_snapshot_id) is not None:
+            raise InvalidArgument(
+                f"snapshot {record.snapshot_id!r} belongs to group {record.group_snapshot_id!r}; delete the group"
+            )
+        await self.finish_delete(record)
+        return m.DeleteSnapshotResponse()
+
+    async def finish_delete(self, record: SnapshotRecord) -> None:
+        """Delete a snapshot, from wherever an earlier attempt stopped. The caller holds its key."""
+        core = self._core
+        if not record.deleting:
+            record = structs.replace(record, deleting=True)
+            await core.settle(DELETING, put=(record,))
+        with DELETED:
+            await core.controller("delete_snapshot", record)
+        await core.settle(FORGOTTEN, drop=(record,))
+        log.info("snapshot.deleted", snapshot=record.snapshot_id)
+
+    async def get(self, request: m.GetSnapshotRequest) -> m.GetSnapshotResponse:
+        """GetSnapshot; also one that is not ready yet."""
+        record = await self._core.store.snapshot(request.snapshot_id)
+        if record is None or record.deleting:
+            raise SnapshotNotFound(request.snapshot_id)
+        return m.GetSnapshotResponse(snapshot=(await self.refreshed(record)).as_snapshot())
+
+
+def snapshot_key(snapshot_id: str) -> str:
+    """The lock key of a snapshot: exclusive to delete it, shared to restore from it."""
+    return f"snapshot {snapshot_id!r}"
+
+
+def snapshot_record(new: NewSnapshot, snapshot: Snapshot) -> SnapshotRecord:
+    """What the store keeps of a snapshot that the driver has cut."""
+    return SnapshotRecord(
+        snapshot_id=snapshot.snapshot_id,
+        name=new.name,
+        source_volume_id=new.source_volume_id,
+        creation_time=snapshot.creation_time,
+        size_bytes=snapshot.size_bytes,
+        ready_to_use=snapshot.ready_to_use,
+        parameters=new.parameters,
+        group_snapshot_id=new.group_snapshot_id,
+        accessible_topology=snapshot.accessible_topology,
+    )

@@ -1,0 +1,207 @@
+"""NodeStageVolume and NodeUnstageVolume: the order of steps and the rows between them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from msgspec import structs
+
+from moorage.base.faults import declare_step
+from moorage.framework import device_mount
+from moorage.framework.core import Core, log
+from moorage.framework.node_journal import NodeJournal, Staged
+from moorage.framework.proof import device_showing, mount_at, shows_volume
+from moorage.framework.source import Directory, ImageFile, Source
+from moorage.framework.values import NodeVolume
+from moorage.host.mount import ensure_unmounted
+from moorage.host.mountinfo import find_mount
+from moorage.spec import messages as m
+from moorage.spec.access import plugin_context
+from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, VolumeInUse
+from moorage.spec.types import AccessMode, VolumeCapability
+
+BEGUN = declare_step("node.stage.begun", "the staging is recorded before its first side effect")
+FORMATTING = declare_step("node.stage.formatting", "it is recorded that mkfs may run")
+STAGED = declare_step("node.stage.recorded", "the staging is recorded as complete")
+UNMOUNTED = declare_step("node.unstage.unmounted", "the staging path is unmounted")
+RELEASED = declare_step("node.unstage.released", "the driver has released the volume on this node")
+FORGOTTEN = declare_step("node.unstage.forgotten", "the record of the staging is erased")
+
+
+def node_key(volume_id: str) -> str:
+    """The lock key of a volume on this node."""
+    return f"volume {volume_id!r} on this node"
+
+
+class Staging:
+    """Handlers of stage and unstage."""
+
+    def __init__(self, core: Core, journal: NodeJournal) -> None:
+        self._core = core
+        self._journal = journal
+
+    async def stage(self, request: m.NodeStageVolumeRequest) -> m.NodeStageVolumeResponse:
+        """NodeStageVolume."""
+        return await self._core.calls.run(
+            "NodeStageVolume", request, lambda: self._stage(request), exclusive=(node_key(request.volume_id),)
+        )
+
+    async def _stage(self, request: m.NodeStageVolumeRequest) -> m.NodeStageVolumeResponse:
+        capability = request.volume_capability
+        if capability is None:
+            raise InvalidArgument("volume_capability is missing")
+        volume = NodeVolume(
+            volume_id=request.volume_id,
+            volume_capability=capability,
+            volume_context=request.volume_context,
+            publish_context=request.publish_context,
+            secrets=request.secrets,
+        )
+        await self.ensure_staged(volume, request.staging_target_path)
+        return m.NodeStageVolumeResponse()
+
+    async def ensure_staged(self, volume: NodeVolume, path: str) -> Staged:
+        """The volume at its staging path; the caller holds `node_key`."""
+        core, capability = self._core, volume.volume_capability
+        row = self._journal.staged_at(volume.volume_id, path)
+        source: Source = await core.on_node("node_source", volume)
+        if reason := core.driver.supports(capability):
+            raise FailedPrecondition(f"volume {volume.volume_id!r} cannot be used so: {reason}")
+        if row is not None and row.done and await core.invoke.run("node", _in_place, path, row, source):
+            if row.volume_capability != capability:
+                raise AlreadyExists(
+                    f"volume {volume.volume_id!r} is staged at {path!r} with another capability; unstage it first"
+                )
+            return row
+        row = Staged(
+            volume_id=volume.volume_id,
+            staging_target_path=path,
+            volume_capability=capability,
+            source_path=str(source.path),
+            volume_context=plugin_context(volume.volume_context),
+            publish_context=volume.publish_context,
+            formatting=max((other.formatting for other in self._journal.staged(volume.volume_id)), default=""),
+        )
+        with BEGUN:
+            await self._journal.put(row)
+        row = await self._prepare(row, source, path)
+        row = structs.replace(row, done=True)
+        others = [other for other in self._journal.staged(volume.volume_id) if other.staging_target_path != path]
+        with STAGED:
+            await self._journal.put(*(structs.replace(each, formatting="") for each in (row, *others)))
+        log.info("volume.staged", volume=volume.volume_id, device=row.device)
+        return structs.replace(row, formatting="")
+
+    async def _prepare(self, row: Staged, source: Source, path: str) -> Staged:
+        run = self._core.invoke.run
+        capability = row.volume_capability
+        if isinstance(source, Directory):
+            if capability.is_block:
+                raise InvalidArgument(f"volume {row.volume_id!r} is a directory and cannot be used as a block device")
+            await run("node", _check_free, path, source)
+            await run("node", device_mount.bind_directory, str(source.path), path)
+            await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
+            return row
+        row = structs.replace(row, device=await run("node", device_mount.attach, source))
+        if capability.is_block:
+            return row
+        await run("node", _check_free, path, source)
+        row, made = await self._ensure_file_system(row, capability)
+        await run("node", device_mount.mount_device, row.device, path, capability.mount)
+        if made:
+            await run("node", device_mount.own_root, path, source.root)
+        await run("node", device_mount.grow_mounted, row.device, path)
+        await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
+        return row
+
+    async def _ensure_file_system(self, row: Staged, capability: VolumeCapability) -> tuple[Staged, bool]:
+        """Make a file system where there is provably none; the row says so before mkfs begins."""
+        run, driver = self._core.invoke.run, self._core.driver
+        default = driver.fs_types[0] if driver.fs_types else "ext4"
+        interrupted = row.formatting
+        fs_type = await run("node", _to_make, row.device, capability.mount.fs_type, default, interrupted)
+        if not fs_type:
+            return row, bool(interrupted)
+        row = structs.replace(row, formatting=fs_type)
+        with FORMATTING:
+            await self._journal.put(row)
+        await run("node", _make, row.device, fs_type, bool(interrupted))
+        return row, True
+
+    # --- unstage ---
+
+    async def unstage(self, request: m.NodeUnstageVolumeRequest) -> m.NodeUnstageVolumeResponse:
+        """NodeUnstageVolume; what is not staged is fine."""
+        return await self._core.calls.run(
+            "NodeUnstageVolume",
+            request,
+            lambda: self._unstage(request),
+            exclusive=(node_key(request.volume_id),),
+        )
+
+    async def _unstage(self, request: m.NodeUnstageVolumeRequest) -> m.NodeUnstageVolumeResponse:
+        await self.ensure_unstaged(request.volume_id, request.staging_target_path)
+        return m.NodeUnstageVolumeResponse()
+
+    async def ensure_unstaged(self, volume_id: str, path: str) -> None:
+        """Nothing of the volume at its staging path; the caller holds `node_key`."""
+        core, run = self._core, self._core.invoke.run
+        row = self._journal.staged_at(volume_id, path)
+        for published in self._journal.published(volume_id):
+            if published.staging_target_path == path and await run("node", mount_at, published.target_path):
+                raise VolumeInUse(
+                    f"volume {volume_id!r} is still published at {published.target_path!r}; unpublish it first"
+                )
+        source_path = row.source_path if row is not None else await self._prove(volume_id, path)
+        if source_path is None:
+            return
+        with UNMOUNTED:
+            await run("node", ensure_unmounted, path)
+        others = [other for other in self._journal.staged(volume_id) if other.staging_target_path != path]
+        if not others:
+            await run("node", device_mount.detach, source_path)
+            if core.invoke.offers("node_release"):
+                with RELEASED:
+                    await core.on_node("node_release", volume_id)
+        if row is not None:
+            with FORGOTTEN:
+                await self._journal.drop(row)
+        log.info("volume.unstaged", volume=volume_id)
+
+    async def _prove(self, volume_id: str, path: str) -> str | None:
+        """Without a row: the source of the volume if it is in use here, None if nothing of it is."""
+        core = self._core
+        source: Source | None = None
+        with suppress(NotFound):
+            source = await core.on_node("node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY))
+        if await core.invoke.run("node", mount_at, path) is None:
+            return str(source.path) if isinstance(source, ImageFile) else None
+        if source is None or not await core.invoke.run("node", shows_volume, path, source):
+            raise FailedPrecondition(
+                f"what is mounted at {path!r} is not known to be volume {volume_id!r}; unmount it by hand if it is"
+            )
+        return str(source.path)
+
+
+_ANY = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
+
+
+def _in_place(path: str, row: Staged, source: Source) -> bool:
+    """Whether the row is still true: after a reboot it is not."""
+    if row.volume_capability.is_block:
+        return device_showing(source) is not None
+    return shows_volume(path, source)
+
+
+def _check_free(path: str, source: Source) -> None:
+    """Nothing foreign may be mounted where the volume goes."""
+    if find_mount(path) is not None and not shows_volume(path, source):
+        raise FailedPrecondition(f"something else is mounted at {path!r}; unmount it and repeat the call")
+
+
+def _to_make(device: str, wanted: str, default: str, interrupted: str) -> str:
+    return device_mount.file_system_to_make(device, wanted, default, interrupted=interrupted)
+
+
+def _make(device: str, fs_type: str, interrupted: bool) -> None:
+    device_mount.format_device(device, fs_type, interrupted=interrupted)

@@ -1,0 +1,83 @@
+"""Staging and publishing of raw block volumes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from moorage.host.device import size_of
+from moorage.spec import messages as m
+from moorage.spec.types import AccessMode, CapacityRange
+
+from tests.host.framework.conftest import MIB, Bench, block
+
+pytestmark = pytest.mark.root
+
+MULTI = AccessMode.SINGLE_NODE_MULTI_WRITER
+
+
+async def test_block_life(bench: Bench) -> None:
+    volume = await bench.create(capability=block())
+    await bench.stage(volume, block())
+    target = await bench.publish(volume, capability=block())
+    assert stat.S_ISBLK(os.stat(target).st_mode)
+    assert size_of(target) == 64 * MIB
+    data = os.urandom(MIB)
+    with open(target, "r+b") as device:
+        device.write(data)
+        os.fsync(device.fileno())
+    assert (await bench.stats(volume, target))[0].total == 64 * MIB
+    await bench.unpublish(volume)
+    assert not os.path.exists(target)
+    await bench.unstage(volume)
+    assert bench.image(volume).read_bytes()[:MIB] == data
+    await bench.delete(volume)
+    assert bench.sweep() == []
+
+
+async def test_readonly_block_refuses_writes_while_another_target_writes(bench: Bench) -> None:
+    volume = await bench.create(capability=block(MULTI))
+    await bench.stage(volume, block(MULTI))
+    writer = await bench.publish(volume, "w", capability=block(MULTI))
+    reader = await bench.publish(volume, "r", capability=block(MULTI), readonly=True)
+    with open(writer, "r+b") as device:
+        device.write(b"written by the writer")
+        os.fsync(device.fileno())
+    with open(reader, "rb") as device:
+        assert device.read(21) == b"written by the writer"
+    with pytest.raises(OSError), open(reader, "r+b") as device:  # noqa: PT012 - the failing call is open or write
+        device.write(b"no")
+        os.fsync(device.fileno())
+    await bench.unpublish(volume, "w")
+    await bench.unpublish(volume, "r")
+    await bench.unstage(volume)
+    assert bench.sweep() == []
+
+
+async def test_block_grows_online(bench: Bench) -> None:
+    volume = await bench.create(capability=block())
+    await bench.stage(volume, block())
+    target = await bench.publish(volume, capability=block())
+    grown = CapacityRange(required_bytes=128 * MIB)
+    await bench.call("ControllerExpandVolume", m.ControllerExpandVolumeRequest(volume, grown))
+    answer = await bench.call("NodeExpandVolume", m.NodeExpandVolumeRequest(volume, target, grown))
+    assert answer.capacity_bytes == 128 * MIB
+    assert size_of(target) == 128 * MIB
+    await bench.unpublish(volume)
+    await bench.unstage(volume)
+
+
+async def test_block_teardown_after_the_journal_was_lost(bench: Bench) -> None:
+    volume = await bench.create(capability=block(MULTI))
+    await bench.stage(volume, block(MULTI))
+    writer = await bench.publish(volume, "w", capability=block(MULTI))
+    reader = await bench.publish(volume, "r", capability=block(MULTI), readonly=True)
+    await bench.restart(forget=True)
+    await bench.unpublish(volume, "r")
+    await bench.unpublish(volume, "w")
+    assert not Path(writer).exists()
+    assert not Path(reader).exists()
+    await bench.unstage(volume)
+    assert bench.sweep() == []
