@@ -98,8 +98,7 @@ def required_module(well_known: Traversable) -> str:
 def required_fields(file: FileDescriptorProto) -> list[tuple[str, list[str]]]:
     """Every message of `file` that has required fields, by full name, with those fields in order."""
     comments = {
-        tuple(location.path): " ".join(location.leading_comments.split())
-        for location in file.source_code_info.location
+        tuple(location.path): " ".join(location.leading_comments.split()) for location in file.source_code_info.location
     }
     found: list[tuple[str, list[str]]] = []
 
@@ -115,9 +114,7 @@ def required_fields(file: FileDescriptorProto) -> list[tuple[str, list[str]]]:
             visit(nested, f"{name}.{nested.name}", (*path, DescriptorProto.NESTED_TYPE_FIELD_NUMBER, index))
 
     for index, message in enumerate(file.message_type):
-        visit(
-            message, f"{file.package}.{message.name}", (FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, index)
-        )
+        visit(message, f"{file.package}.{message.name}", (FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, index))
     return sorted(found)
 
 
@@ -131,9 +128,7 @@ def main() -> None:
         fresh = Path(scratch) / "moorage" / "proto"
         names = sorted(path.name for path in fresh.iterdir() if path.is_file())
         if check:
-            stale = [
-                n for n in names if not (TARGET / n).exists() or not filecmp.cmp(fresh / n, TARGET / n, False)
-            ]
+            stale = [n for n in names if not (TARGET / n).exists() or not filecmp.cmp(fresh / n, TARGET / n, False)]
             if stale:
                 sys.exit(f"stale stubs: {', '.join(stale)}; run tools/gen_proto.py and commit the result")
             print(f"{len(names)} generated files are up to date")

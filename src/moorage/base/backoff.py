@@ -23,9 +23,7 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if not 0 < self.initial_s <= self.maximum_s or not math.isfinite(self.maximum_s):
-            raise ValueError(
-                f"backoff from {self.initial_s:g} s to {self.maximum_s:g} s must be positive and rising"
-            )
+            raise ValueError(f"backoff from {self.initial_s:g} s to {self.maximum_s:g} s must be positive and rising")
         if not 1 <= self.factor < math.inf:
             raise ValueError(f"backoff factor {self.factor:g} must be 1 or more, for example 2")
         if not 0 <= self.jitter <= 1:

@@ -204,20 +204,14 @@ def _parse_rule(rule: dict[str, Any], kinds: tuple[str, ...]) -> _Rule:
     text = rule.get("action")
     kind, colon, argument = text.partition(":") if isinstance(text, str) else ("", "", "")
     if kind not in kinds or bool(argument) == (kind in _BARE_KINDS) or (colon and not argument):
-        raise FaultPlanError(
-            f"fault action {text!r} must be one of {', '.join(kinds)}, for example delay:1.5"
-        )
+        raise FaultPlanError(f"fault action {text!r} must be one of {', '.join(kinds)}, for example delay:1.5")
     if kind == "errno" and not isinstance(getattr(errno, argument, None), int):
         raise FaultPlanError(f"fault action {text} names no error number, write for example errno:ENOSPC")
     if kind == "delay" and not _is_duration(argument):
         raise FaultPlanError(f"fault action {text} needs seconds, write for example delay:1.5")
     times, skip = rule.get("times", 1), rule.get("skip", 0)
-    if not (times is None or (isinstance(times, int) and times > 0)) or not (
-        isinstance(skip, int) and skip >= 0
-    ):
-        raise FaultPlanError(
-            f"fault rule {rule} needs times of 1 or more (null: always) and skip of 0 or more"
-        )
+    if not (times is None or (isinstance(times, int) and times > 0)) or not (isinstance(skip, int) and skip >= 0):
+        raise FaultPlanError(f"fault rule {rule} needs times of 1 or more (null: always) and skip of 0 or more")
     return _Rule(Action(kind, argument), times, skip)
 
 

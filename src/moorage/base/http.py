@@ -37,12 +37,7 @@ def parse_address(text: str) -> Address:
     """`127.0.0.1:8080`, `[::1]:0`, `localhost:8080` or `:8080`; ValueError otherwise."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if (
-        not colon
-        or not (port.isascii() and port.isdigit())
-        or int(port) > 65535
-        or (":" in host and not bracketed)
-    ):
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or (":" in host and not bracketed):
         raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080 or [::1]:8080")
     return Address(host[1:-1] if bracketed else host, int(port))
 
@@ -61,9 +56,7 @@ class HttpServer:
 
     async def start(self, address: Address) -> Address:
         """Listen; returns the address really used. OSError if it cannot be had."""
-        server = await asyncio.start_server(
-            self._serve, address.host or None, address.port, limit=MAX_HEADER_BYTES
-        )
+        server = await asyncio.start_server(self._serve, address.host or None, address.port, limit=MAX_HEADER_BYTES)
         self._server = server
         port: int = server.sockets[0].getsockname()[1]
         return Address(address.host, port)

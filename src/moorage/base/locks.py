@@ -17,9 +17,7 @@ class Held:
 
     __slots__ = ("_locks", "exclusive", "holder", "shared")
 
-    def __init__(
-        self, locks: KeyedLocks, *, holder: str, exclusive: frozenset[str], shared: frozenset[str]
-    ) -> None:
+    def __init__(self, locks: KeyedLocks, *, holder: str, exclusive: frozenset[str], shared: frozenset[str]) -> None:
         self._locks: KeyedLocks | None = locks
         self.holder = holder
         self.exclusive = exclusive

@@ -106,9 +106,7 @@ def console_renderer(*, colour: bool) -> Render:
         parts = [f"{moment} {level} {paint('1', escaped(entry.event))}"]
         for key, value in entry.fields.items():
             text = value if isinstance(value, str) else _compact(value)
-            shown = (
-                text if _BARE.fullmatch(text) else quoted(text) if isinstance(value, str) else escaped(text)
-            )
+            shown = text if _BARE.fullmatch(text) else quoted(text) if isinstance(value, str) else escaped(text)
             parts.append(f"{paint('36', _key(key))}={shown}")
         line = " ".join(parts)
         trace = "".join(f"\n    {escaped(row)}" for row in entry.exception.splitlines())

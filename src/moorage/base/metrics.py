@@ -42,9 +42,7 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
-        start = self.gauge(
-            "process_start_time_seconds", "Start time of the process since unix epoch in seconds."
-        )
+        start = self.gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.")
         start.set(process_start_time_s())
 
     def observe(

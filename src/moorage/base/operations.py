@@ -87,9 +87,7 @@ class Operations:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(
-        self, key: str, fingerprint: bytes | str, *, describe: str, factory: Callable[[], Awaitable[T]]
-    ) -> T:
+    async def run(self, key: str, fingerprint: bytes | str, *, describe: str, factory: Callable[[], Awaitable[T]]) -> T:
         """The result of `factory()`, run as a task under `key`, or of the same operation already running.
 
         Cancelling the caller leaves the operation running. Raises what the operation raises, Busy when
@@ -152,9 +150,7 @@ class Operations:
 
 def _report_unattended(operation: _Operation) -> None:
     """Log the failure of an operation whose callers have all left, so that it is not lost."""
-    error = (
-        None if operation.task.cancelled() else operation.task.exception()
-    )  # reading it also marks it seen
+    error = None if operation.task.cancelled() else operation.task.exception()  # reading it also marks it seen
     if operation.waiters:
         return
     values = {"key": operation.key, "operation": operation.describe}

@@ -39,9 +39,7 @@ class DaemonPool:
     calls (None: no bound). Threads start when they are needed. Calls may come from several event loops.
     """
 
-    def __init__(
-        self, name: str, size: int, *, stuck_after_s: float = 60.0, max_queued: int | None = None
-    ) -> None:
+    def __init__(self, name: str, size: int, *, stuck_after_s: float = 60.0, max_queued: int | None = None) -> None:
         _require_size(size)
         self.name = name
         self.stuck_after_s = stuck_after_s

@@ -92,9 +92,7 @@ def parse_duration(text: str) -> float:
             total_ns += Fraction(part[1].rstrip(".")) * _UNIT_NS[part[2]]
             position = part.end()
         if position == 0 or position != len(rest):
-            raise UnitError(
-                f"{_shown(text)} is not a duration; write numbers with units, such as 1m30s or 300ms"
-            )
+            raise UnitError(f"{_shown(text)} is not a duration; write numbers with units, such as 1m30s or 300ms")
     if total_ns > _MAX_DURATION_NS:
         raise UnitError(f"{_shown(text)} is longer than 292 years; write a shorter duration, such as 24h")
     seconds = float(total_ns / 10**9)

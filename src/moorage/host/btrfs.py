@@ -20,7 +20,6 @@ _SUBVOLUME_RDONLY: Final = 2
 _FIRST_FREE_OBJECTID: Final = 256
 _NOT_A_SUBVOLUME: Final = (errno.EINVAL, errno.ENOTTY, errno.EOPNOTSUPP)
 _COMPRESSION_XATTR: Final = "btrfs.compression"
-_MAX_NAME_BYTES: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +140,6 @@ def _in_parent(path: str, request: int, *, source_fd: int = 0, flags: int = 0) -
     """One of the ioctls that take a name inside the directory they are called on."""
     parent, name = os.path.split(os.path.abspath(path))
     encoded = os.fsencode(name)
-    if len(encoded) > _MAX_NAME_BYTES:
-        raise OSError(errno.ENAMETOOLONG, f"the name of {path} is longer than {_MAX_NAME_BYTES} bytes; shorten it")
     if request == ioctl.BTRFS_IOC_SNAP_DESTROY:
         argument = struct.pack("=q4088s", 0, encoded)
     else:

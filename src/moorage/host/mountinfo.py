@@ -24,7 +24,8 @@ class MountEntry:
 
     `device` is `major:minor` of the superblock, `root` the path inside the file system that is mounted,
     `shared`, `master` and `propagate_from` are peer group numbers. `deleted` says that the mount point was
-    unlinked, so that no path leads to the mount any more; `root_deleted` that what is mounted was unlinked at its origin.
+    unlinked, so that no path leads to the mount any more; `root_deleted` that what is mounted was unlinked at
+    its origin.
     """
 
     mount_id: int

@@ -83,8 +83,8 @@ _IGNORED: Final = frozenset(
     )
 )
 _OPERATIONS: Final = frozenset(
-    "bind rbind remount move shared rshared slave rslave private rprivate unbindable runbindable loop".split()
-)
+    ("bind", "rbind", "remount", "move", "loop", "shared", "rshared", "slave", "rslave")
+) | frozenset(("private", "rprivate", "unbindable", "runbindable"))
 
 # statvfs(3) flag of a mounted file system -> mount(2) flag
 _FROM_STATVFS: Final = (

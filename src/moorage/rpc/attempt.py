@@ -6,6 +6,7 @@ secrets that the request carried, for a careless driver may quote them.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -40,6 +41,8 @@ _TRANSPORT_TEXTS: Final = (
 _DEADLINE_SLACK_S: Final = 0.005
 
 log = get_logger(__name__)
+# base.log sets stdlib's root to its own level; asking costs a fiftieth of an event that is dropped.
+_shown = logging.getLogger(__name__).isEnabledFor
 
 
 class Attempt:
@@ -63,7 +66,8 @@ class Attempt:
         self.response: Struct | None = None
 
     def __enter__(self) -> Self:
-        log.debug("rpc.request", method=self._rpc.path, request=Redacted(self._request))
+        if _shown(logging.DEBUG):
+            log.debug("rpc.request", method=self._rpc.path, request=Redacted(self._request))
         try:
             self.link = self._connection.acquire()
         except CsiError as error:
@@ -119,6 +123,8 @@ class Attempt:
         duration_s = time.monotonic() - self._start_s
         if self._observe is not None:
             self._observe(self._rpc.path, code, duration_s)
+        if not _shown(logging.DEBUG):
+            return
         response = None if self.response is None else Redacted(self.response)
         ms = round(duration_s * 1e3, 1)
         log.debug("rpc.response", method=self._rpc.path, code=code.name, ms=ms, response=response)

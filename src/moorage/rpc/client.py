@@ -34,6 +34,7 @@ from moorage.rpc.wire import WireError, decode, encode
 from moorage.spec.capabilities import Declared
 from moorage.spec.errors import DeadlineExceeded, Internal, InvalidArgument, Unimplemented
 from moorage.spec.rules import RPCS, Rpc
+from moorage.spec.types import Secrets
 
 ResponseT = TypeVar("ResponseT", bound=Struct)
 
@@ -171,18 +172,24 @@ class Client(Calls):
             raise Internal(f"the driver at {self.endpoint} sent an answer that cannot be read: {error}") from None
 
     async def _explain_unimplemented(self) -> None:
-        """The Identity service of CSI 1.x is not there: say what is. Raises Unimplemented."""
+        """If this is no driver of CSI 1.x, raises Unimplemented with what it is instead."""
+        if await self._serves(RPCS["GetPluginInfo"].path):
+            return
         for path in legacy.PROBES:
-            link = self._connection.acquire()
-            try:
-                await link.unary(path)(b"", timeout=_LEGACY_PROBE_TIMEOUT_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() in _NOT_SERVED:
-                    continue
-            finally:
-                self._connection.release(link, answered=True)
-            raise Unimplemented(legacy.refusal_of_driver(str(self.endpoint), path)) from None
+            if await self._serves(path):
+                raise Unimplemented(legacy.refusal_of_driver(str(self.endpoint), path)) from None
         raise Unimplemented(legacy.no_driver(str(self.endpoint))) from None
+
+    async def _serves(self, path: str) -> bool:
+        """Whether the peer knows this method, judged by an empty request."""
+        link = self._connection.acquire()
+        try:
+            await link.unary(path)(b"", timeout=_LEGACY_PROBE_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            return error.code() not in _NOT_SERVED
+        finally:
+            self._connection.release(link, answered=True)
+        return True
 
 
 def _rpc_named(name: str, request: Struct, *, streaming: bool) -> Rpc:
@@ -192,6 +199,9 @@ def _rpc_named(name: str, request: Struct, *, streaming: bool) -> Rpc:
         raise ValueError(f"{name!r} is no {kind} of CSI 1.13; use one of the names in moorage.spec.rules.RPCS")
     if not isinstance(request, rpc.request):
         raise TypeError(f"{name} takes a {rpc.request.__name__}, not a {type(request).__name__}")
+    for field in rpc.secret_fields:
+        if not isinstance(getattr(request, field), Secrets):
+            raise TypeError(f"{field} of {name} must be of class Secrets, which keeps them out of logs")
     return rpc
 
 

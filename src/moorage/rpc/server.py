@@ -25,7 +25,7 @@ from moorage.rpc.admission import MAX_CALLS, Admission
 from moorage.rpc.attempt import Observe
 from moorage.rpc.context import Call
 from moorage.rpc.dispatch import CALL_LIMIT_S, Handler, Served, Shared, StreamHandler
-from moorage.rpc.endpoint import SOCKET_MODE, Endpoint, ServerSocket, parse_server_endpoint
+from moorage.rpc.endpoint import SOCKET_MODE, Endpoint, EndpointError, ServerSocket, parse_server_endpoint
 from moorage.rpc.extras import Extras
 from moorage.spec.capabilities import Declared
 from moorage.spec.rules import RPCS
@@ -103,14 +103,19 @@ class Server:
         if self._server is not None:
             raise RuntimeError(f"the server of {self.endpoint} was started before; make a new one")
         server = grpc.aio.server(options=_OPTIONS)
-        with self._socket.binding() as address:
-            server.add_insecure_port(f"unix:{address}")
         # The extras come first: what they do not know ends in our own answer for unknown methods.
         await self._extras.add_to(server)
         server.add_generic_rpc_handlers((self._methods,))
+        try:
+            with self._socket.binding() as address:
+                server.add_insecure_port(f"unix:{address}")
+        except RuntimeError as error:
+            raise EndpointError(
+                f"cannot listen at {self.endpoint}; check that its directory can be written to"
+            ) from error
         self._server = server
-        await server.start()
         _serving.add(self)
+        await server.start()
         log.info("rpc.listening", endpoint=str(self.endpoint), driver=self.driver_name)
 
     async def stop(self, *, grace_s: float) -> None:

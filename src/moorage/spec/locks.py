@@ -1,7 +1,9 @@
 """Which objects a call needs for itself, as lock keys: pure names, nothing is locked here.
 
-`volume:<id>` and the like guard an object, `volume-name:<name>` the making of one. A call that copies from
-an object shares it. Calls that only look need no key, so that they answer while something else is stuck.
+A volume has three keys, so that what is slow does not stop what is not: `volume` guards what the
+controller knows of it, `content of volume` its bytes (shared by those that copy from it), `volume on
+this node` its mounts. A name has a key while something of that name is being made. Calls that only
+look need none: they answer while something else is stuck. Keys are words, for error messages.
 """
 
 from __future__ import annotations
@@ -17,70 +19,107 @@ from moorage.spec.types import SnapshotSource, VolumeSource
 Keys = tuple[str, ...]
 
 
+def volume_key(volume_id: str) -> str:
+    """What the controller knows of a volume."""
+    return f"volume {volume_id!r}"
+
+
+def content_key(volume_id: str) -> str:
+    """The bytes of a volume: shared to copy them, exclusive to resize or remove them."""
+    return f"content of volume {volume_id!r}"
+
+
+def node_key(volume_id: str) -> str:
+    """The mounts of a volume on this node."""
+    return f"volume {volume_id!r} on this node"
+
+
+def whole_volume(volume_id: str) -> Keys:
+    """Everything of a volume: what its deletion needs."""
+    return volume_key(volume_id), content_key(volume_id), node_key(volume_id)
+
+
+def snapshot_key(snapshot_id: str) -> str:
+    """A snapshot: shared to restore or read it, exclusive to delete it."""
+    return f"snapshot {snapshot_id!r}"
+
+
+def group_key(group_snapshot_id: str) -> str:
+    """A group snapshot."""
+    return f"group snapshot {group_snapshot_id!r}"
+
+
 def lock_keys(rpc: Rpc, request: Struct) -> tuple[Keys, Keys]:
-    """The keys that a call holds alone, and those that it shares with others; sorted, no key in both."""
-    if rpc.name not in _KEYS:
+    """The keys that a call holds alone, the main one first, and those that it shares with others."""
+    found = _KEYS.get(rpc.name)
+    if found is None:
         return (), ()
-    alone, shared = _KEYS[rpc.name](request)
-    return tuple(sorted(set(alone))), tuple(sorted(set(shared) - set(alone)))
-
-
-def _volume(request: Any) -> tuple[Keys, Keys]:
-    return (f"volume:{request.volume_id}",), ()
-
-
-def _snapshot(request: Any) -> tuple[Keys, Keys]:
-    return (f"snapshot:{request.snapshot_id}",), ()
+    alone, shared = found(request)
+    return alone, tuple(sorted(set(shared) - set(alone)))
 
 
 def _create_volume(request: Any) -> tuple[Keys, Keys]:
     source: Keys = ()
     match request.volume_content_source:
         case SnapshotSource(snapshot_id):
-            source = (f"snapshot:{snapshot_id}",)
+            source = (snapshot_key(snapshot_id),)
         case VolumeSource(volume_id):
-            source = (f"volume:{volume_id}",)
-    return (f"volume-name:{request.name}",), source
+            source = (content_key(volume_id),)
+    return (f"volume name {request.name!r}",), source
+
+
+def _volume(request: Any) -> tuple[Keys, Keys]:
+    return (volume_key(request.volume_id),), ()
+
+
+def _change(request: Any) -> tuple[Keys, Keys]:
+    return (volume_key(request.volume_id), content_key(request.volume_id)), ()
 
 
 def _create_snapshot(request: Any) -> tuple[Keys, Keys]:
-    return (f"snapshot-name:{request.name}",), (f"volume:{request.source_volume_id}",)
+    return (f"snapshot name {request.name!r}",), (content_key(request.source_volume_id),)
 
 
 def _create_group(request: Any) -> tuple[Keys, Keys]:
-    members = [f"volume:{volume_id}" for volume_id in request.source_volume_ids]
-    return (f"group-name:{request.name}", *members), ()
+    return (f"group snapshot name {request.name!r}",), tuple(map(content_key, request.source_volume_ids))
 
 
 def _delete_group(request: Any) -> tuple[Keys, Keys]:
-    members = [f"snapshot:{snapshot_id}" for snapshot_id in request.snapshot_ids]
-    return (f"group:{request.group_snapshot_id}", *members), ()
+    return (group_key(request.group_snapshot_id), *sorted({*map(snapshot_key, request.snapshot_ids)})), ()
 
 
 def _metadata(request: Any) -> tuple[Keys, Keys]:
-    return (), (f"snapshot:{request.snapshot_id}",)
+    return (), (snapshot_key(request.snapshot_id),)
 
 
 def _delta(request: Any) -> tuple[Keys, Keys]:
-    return (), (f"snapshot:{request.base_snapshot_id}", f"snapshot:{request.target_snapshot_id}")
+    return (), (snapshot_key(request.base_snapshot_id), snapshot_key(request.target_snapshot_id))
+
+
+def _on_node(request: Any) -> tuple[Keys, Keys]:
+    return (node_key(request.volume_id),), ()
+
+
+def _at_target(request: Any) -> tuple[Keys, Keys]:
+    return (node_key(request.volume_id), f"target path {request.target_path!r}"), ()
 
 
 _KEYS: Final[dict[str, Callable[[Any], tuple[Keys, Keys]]]] = {
     "CreateVolume": _create_volume,
-    "DeleteVolume": _volume,
+    "DeleteVolume": lambda request: (whole_volume(request.volume_id), ()),
     "ControllerPublishVolume": _volume,
     "ControllerUnpublishVolume": _volume,
-    "ControllerExpandVolume": _volume,
-    "ControllerModifyVolume": _volume,
+    "ControllerExpandVolume": _change,
+    "ControllerModifyVolume": _change,
     "CreateSnapshot": _create_snapshot,
-    "DeleteSnapshot": _snapshot,
+    "DeleteSnapshot": lambda request: ((snapshot_key(request.snapshot_id),), ()),
     "CreateVolumeGroupSnapshot": _create_group,
     "DeleteVolumeGroupSnapshot": _delete_group,
     "GetMetadataAllocated": _metadata,
     "GetMetadataDelta": _delta,
-    "NodeStageVolume": _volume,
-    "NodeUnstageVolume": _volume,
-    "NodePublishVolume": _volume,
-    "NodeUnpublishVolume": _volume,
-    "NodeExpandVolume": _volume,
+    "NodeStageVolume": _on_node,
+    "NodeUnstageVolume": _on_node,
+    "NodePublishVolume": _at_target,
+    "NodeUnpublishVolume": _at_target,
+    "NodeExpandVolume": _on_node,
 }

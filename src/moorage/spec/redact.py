@@ -119,8 +119,11 @@ def _secrets_in(struct: Struct) -> Iterator[str]:
 def _sensitive_flags(flags: tuple[str, ...]) -> Iterator[str]:
     """Flags, the options in them, and the values of those options unless they are mere numbers."""
     for flag in flags:
-        for option in {flag, *flag.split(",")} - COMMON_FLAGS:
-            yield option
+        if flag not in COMMON_FLAGS:
+            yield flag
+        for option in flag.split(","):
+            if option not in COMMON_FLAGS:
+                yield option
             value = option.partition("=")[2]
             if not value.replace(".", "").isdigit():
                 yield value

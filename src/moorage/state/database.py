@@ -7,11 +7,13 @@ transaction that was committed survives kill -9 and power loss.
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from moorage.state.errors import JournalDamaged, JournalError, JournalTooNew, JournalWriteFailed, NameTaken
+from moorage.state.place import prove_disk
 from moorage.state.record import Change, Delete, Put, Record
 
 APPLICATION_ID: Final = 0x4D4F4F52  # "MOOR", so that a foreign SQLite file is refused
@@ -25,7 +27,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX record_parent ON record (kind, parent) WHERE parent IS NOT NULL",
     ),
 )
-_FULL: Final = sqlite3.SQLITE_FULL
 _PUT: Final = (
     "INSERT INTO record (kind, id, name, parent, body) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (kind, id) DO UPDATE "
@@ -41,6 +42,7 @@ class Database:
         """Open, check and migrate; raises JournalDamaged, JournalTooNew, JournalWriteFailed."""
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._suspect = False
         self._connect()
 
     def records(self) -> Iterator[Record]:
@@ -54,14 +56,17 @@ class Database:
         A transaction that breaks a rule is undone alone. Raises JournalWriteFailed, with none of them
         applied, when the disk fails; its `is_full` attribute tells a full disk.
         """
+        if self._suspect:
+            self._prove_disk()
         connection = self._open()
         try:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._apply(connection, changes) for changes in transactions]
             connection.execute("COMMIT")
         except sqlite3.Error as error:
+            self._suspect = _primary_code(error) == sqlite3.SQLITE_IOERR
             self._undo(connection)
-            raise DiskFailed(self.path, error) from error
+            raise DiskFailed.from_sqlite(self.path, error) from error
         except BaseException:
             self._undo(connection)
             raise
@@ -72,7 +77,7 @@ class Database:
         try:
             self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            raise DiskFailed(self.path, error) from error
+            raise DiskFailed.from_sqlite(self.path, error) from error
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -108,6 +113,15 @@ class Database:
         holder = connection.execute(query, (record.kind, record.name)).fetchone()
         return NameTaken(record.kind, record.name or "", held_by=holder[0])
 
+    def _prove_disk(self) -> None:
+        """After an I/O error, trust the disk again only when it has taken new data."""
+        try:
+            prove_disk(self.path)
+        except OSError as error:
+            reason = f"after an I/O error it still fails: {error.strerror}"
+            raise DiskFailed(self.path, reason=reason, is_full=error.errno == errno.ENOSPC) from error
+        self._suspect = False
+
     def _undo(self, connection: sqlite3.Connection) -> None:
         try:
             if connection.in_transaction:
@@ -140,7 +154,7 @@ class Database:
         except sqlite3.Error as error:
             connection.close()
             if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
-                raise DiskFailed(self.path, error) from error
+                raise DiskFailed.from_sqlite(self.path, error) from error
             raise JournalDamaged(self.path, reason=str(error)) from error
         except BaseException:
             connection.close()
@@ -179,9 +193,13 @@ class Database:
 class DiskFailed(JournalWriteFailed):
     """A write failed in SQLite; `is_full` when the disk has no space left."""
 
-    def __init__(self, path: str, error: sqlite3.Error) -> None:
-        super().__init__(path, reason=str(error))
-        self.is_full = _primary_code(error) == _FULL
+    def __init__(self, path: str, *, reason: str, is_full: bool) -> None:
+        super().__init__(path, reason=reason)
+        self.is_full = is_full
+
+    @classmethod
+    def from_sqlite(cls, path: str, error: sqlite3.Error) -> DiskFailed:
+        return cls(path, reason=str(error), is_full=_primary_code(error) == sqlite3.SQLITE_FULL)
 
 
 def _primary_code(error: sqlite3.Error) -> int:

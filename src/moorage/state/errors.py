@@ -28,9 +28,7 @@ class JournalLocked(JournalUnusable):
     """Another process holds the journal."""
 
     def __init__(self, path: str, *, holder: str) -> None:
-        super().__init__(
-            f"journal {path} is in use by {holder}; stop that process or use another state directory"
-        )
+        super().__init__(f"journal {path} is in use by {holder}; stop that process or use another state directory")
         self.holder = holder
 
 
@@ -46,18 +44,14 @@ class JournalUnsafe(JournalUnusable):
     """Other users may write to the journal's directory."""
 
     def __init__(self, directory: str) -> None:
-        super().__init__(
-            f"directory {directory} is writable by other users; run `chmod go-w {directory}` first"
-        )
+        super().__init__(f"directory {directory} is writable by other users; run `chmod go-w {directory}` first")
 
 
 class JournalDamaged(JournalUnusable):
     """The database is broken or is no journal."""
 
     def __init__(self, path: str, *, reason: str) -> None:
-        super().__init__(
-            f"journal {path} is damaged ({reason}); move it aside, then restore a copy or rebuild it"
-        )
+        super().__init__(f"journal {path} is damaged ({reason}); move it aside, then restore a copy or rebuild it")
         self.reason = reason
 
 
@@ -82,9 +76,7 @@ class JournalWriteFailed(JournalError):
     """A commit failed: reads show the state before it, but after a crash the change may be there."""
 
     def __init__(self, path: str, *, reason: str) -> None:
-        super().__init__(
-            f"cannot write journal {path} ({reason}); free space or repair its disk, then repeat"
-        )
+        super().__init__(f"cannot write journal {path} ({reason}); free space or repair its disk, then repeat")
         self.reason = reason
 
 
@@ -92,9 +84,7 @@ class NameTaken(JournalError):
     """Another record of the kind has the name."""
 
     def __init__(self, kind: str, name: str, *, held_by: str) -> None:
-        super().__init__(
-            f"name {name} already belongs to {kind} {held_by}; choose another name or delete that one"
-        )
+        super().__init__(f"name {name} already belongs to {kind} {held_by}; choose another name or delete that one")
         self.kind = kind
         self.name = name
         self.held_by = held_by
@@ -104,8 +94,6 @@ class RecordUndecodable(JournalError):
     """A stored record does not fit the type of its collection."""
 
     def __init__(self, kind: str, record_id: str, *, reason: str) -> None:
-        super().__init__(
-            f"{kind} {record_id} in the journal cannot be read ({reason}); restore it from a copy"
-        )
+        super().__init__(f"{kind} {record_id} in the journal cannot be read ({reason}); restore it from a copy")
         self.kind = kind
         self.record_id = record_id

@@ -218,9 +218,7 @@ class Journal:
             return [JournalWriteFailed(self.path, reason=repr(error)) for _ in batch]
         self._commits += 1
         self._reserve_filled = self._reserve_filled or self._reserve.fill()
-        self._mirror.apply(
-            changes for changes, error in zip(transactions, outcomes, strict=True) if error is None
-        )
+        self._mirror.apply(changes for changes, error in zip(transactions, outcomes, strict=True) if error is None)
         return outcomes
 
     def _checkpoint(self) -> BaseException | None:

@@ -13,6 +13,8 @@ from typing import Final, Self
 from moorage.state.errors import JournalLocked, JournalOnNetwork, JournalUnsafe, JournalUnusable
 
 RESERVE_BYTES: Final = 1 << 20
+_PROBE_BLOCKS: Final = 8
+_PROBE_BLOCK_BYTES: Final = 65536
 
 # f_type values of statfs(2), from <linux/magic.h> and the file systems' own sources
 _REFUSED_FILE_SYSTEMS: Final = {
@@ -61,6 +63,29 @@ def create_private(path: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def prove_disk(path: str) -> None:
+    """Write and sync new blocks beside `path`, twice; OSError if the disk does not take them.
+
+    After a failed fsync(2) the kernel has marked the lost pages clean, and the next fsync of the same file
+    may report success for data that is not on the disk. New files have no such past; two of them, because
+    a single success right after a failure has been seen to be false.
+    """
+    names = [f"{path}.probe{turn}" for turn in range(2)]
+    try:
+        for name in names:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                for _ in range(_PROBE_BLOCKS):
+                    os.write(fd, os.urandom(_PROBE_BLOCK_BYTES))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    finally:
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
 
 
 class ProcessLock:

@@ -112,9 +112,7 @@ class Mirror:
         with self._lock:
             shelf = self._shelves.get(kind)
             return (
-                [shelf.by_id[record_id] for record_id in sorted(shelf.ids_by_parent.get(parent, ()))]
-                if shelf
-                else []
+                [shelf.by_id[record_id] for record_id in sorted(shelf.ids_by_parent.get(parent, ()))] if shelf else []
             )
 
     def page(self, kind: str, after_id: str, limit: int) -> list[Record]:

@@ -80,11 +80,16 @@ def serve(address: str, scrubber: SecretScrubber) -> Serve:
     @contextlib.asynccontextmanager
     async def start(handlers: Mapping[str, Any], **options: Any) -> AsyncIterator[Client]:
         client_options = options.pop("client", {})
-        options = {"driver_name": "test.moorage.example", "endpoint": address, "scrubber": scrubber} | options
-        async with (
-            Server(handlers, options.pop("declared", EVERYTHING), **options),
-            Client(address, **client_options) as client,
-        ):
+        declared = options.pop("declared", EVERYTHING)
+        server = Server(
+            handlers,
+            declared,
+            driver_name="test.moorage.example",
+            endpoint=address,
+            scrubber=scrubber,
+            **options,
+        )
+        async with server, Client(address, **client_options) as client:
             yield client
 
     return start

@@ -16,6 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from moorage.proto import csi_pb2 as pb
 from moorage.rpc.client import Client
 from moorage.spec.capabilities import Declared
+from moorage.spec.convert import from_proto
 from moorage.spec.errors import (
     Aborted,
     Code,
@@ -37,10 +38,10 @@ from moorage.spec.messages import (
     ProbeRequest,
 )
 from moorage.spec.rules import RPCS
-from moorage.spec.types import ControllerCapability, NodeCapability, PluginCapability, VolumeExpansion
+from moorage.spec.types import ControllerCapability, NodeCapability, PluginCapability, Secrets, VolumeExpansion
 
 BarePeer = Callable[[Mapping[str, Any]], contextlib.AbstractAsyncContextManager[grpc.aio.Server]]
-DELETE = DeleteVolumeRequest(volume_id="v1", secrets={"password": "hunter2-hunter2"})  # type: ignore[arg-type]
+DELETE = DeleteVolumeRequest(volume_id="v1", secrets=Secrets(password="hunter2-hunter2"))
 DELETE_PATH = "/csi.v1.Controller/DeleteVolume"
 PROBE_PATH = "/csi.v1.Identity/Probe"
 INFO_PATH = "/csi.v1.Identity/GetPluginInfo"
@@ -74,7 +75,7 @@ async def test_every_unary_rpc_reaches_its_path_with_its_message(bare_peer: Bare
     unary = [rpc for rpc in RPCS.values() if not rpc.streaming]
     async with bare_peer({rpc.path: method_of(rpc.name) for rpc in unary}), Client(address) as client:
         for rpc in unary:
-            request = rpc.request(**{name: "x" for name in rpc.id_fields if name in rpc.required})  # type: ignore[call-arg] # only RPCs without required fields
+            request = from_proto(rpc.request_proto())
             assert type(await client.call(rpc.name, request)) is rpc.response
     assert set(got) == {rpc.name for rpc in unary}
 
@@ -128,11 +129,14 @@ async def test_wrong_names_and_requests_are_programming_errors(address: str) -> 
             await client.call("CraeteVolume", DELETE)
         with pytest.raises(ValueError, match="is no RPC with one answer"):
             await client.call("GetMetadataAllocated", GetMetadataAllocatedRequest(snapshot_id="s"))
+        stream = client.stream("Probe", ProbeRequest(), GetMetadataAllocatedResponse, timeout_s=1)
         with pytest.raises(ValueError, match="is no streaming RPC"):
-            stream = client.stream("Probe", ProbeRequest(), GetMetadataAllocatedResponse, timeout_s=1)
             await anext(stream)
         with pytest.raises(TypeError, match="takes a DeleteVolumeRequest"):
             await client.call("DeleteVolume", ProbeRequest())
+        plain: Any = {"password": "hunter2-hunter2"}
+        with pytest.raises(TypeError, match="must be of class Secrets"):
+            await client.delete_volume(DeleteVolumeRequest(volume_id="v1", secrets=plain))
 
 
 async def test_a_closed_client_says_so(bare_peer: BarePeer, address: str) -> None:
@@ -309,6 +313,13 @@ async def test_a_peer_that_is_not_csi_1_is_named_in_one_sentence(
     assert "\n" not in caught.value.message
 
 
+async def test_a_driver_of_csi_1_that_lacks_probe_is_not_called_foreign(bare_peer: BarePeer, address: str) -> None:
+    info = answering(pb.GetPluginInfoResponse(name="a.example"))
+    async with bare_peer({INFO_PATH: info}), Client(address) as client:
+        with pytest.raises(Unimplemented, match="Method not found"):
+            await client.probe()
+
+
 async def test_an_old_driver_that_refuses_the_question_is_recognised_too(bare_peer: BarePeer, address: str) -> None:
     methods = {"/csi.v0.Identity/GetPluginInfo": aborting(grpc.StatusCode.INVALID_ARGUMENT, "version?")}
     async with bare_peer(methods), Client(address) as client:
@@ -332,7 +343,7 @@ async def test_a_peer_that_speaks_no_grpc_is_unavailable_with_the_reason(folder:
 async def test_a_socket_that_may_not_be_reached_is_named(folder: Path) -> None:
     (folder / "file").write_text("")
     async with Client(f"unix://{folder}/file/csi.sock") as client:
-        with pytest.raises(Unavailable, match="cannot be reached .*Not a directory"):
+        with pytest.raises(Unavailable, match=r"cannot be reached .*Not a directory"):
             await client.probe()
 
 

@@ -69,7 +69,7 @@ def test_readonly(make_image: MakeImage) -> None:
 def test_direct_io_is_used_where_it_works_and_given_up_where_not(make_image: MakeImage) -> None:
     assert loop.attach(str(make_image("direct"))).direct_io is True
     assert loop.attach(str(make_image("buffered")), direct_io=False).direct_io is False
-    backing = Path("/dev/shm") / f"moorage-test-{os.getpid()}"  # noqa: S108 - a file system without O_DIRECT is wanted
+    backing = Path("/dev/shm") / f"moorage-test-{os.getpid()}"  # another file system than that of the other tests
     try:
         with backing.open("xb") as file:
             file.truncate(MIB)

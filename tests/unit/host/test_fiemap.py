@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,4 +78,4 @@ def test_the_answer_is_that_of_comparing_every_byte(base: list[Extent], target: 
     expected = {offset for offset in range(64) if place(base, offset) != place(target, offset)}
     ranges = changed_ranges(base, target)
     assert {offset for found in ranges for offset in range(found.offset, found.offset + found.length)} == expected
-    assert all(left.offset + left.length < right.offset for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left.offset + left.length < right.offset for left, right in itertools.pairwise(ranges))

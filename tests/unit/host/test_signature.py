@@ -162,7 +162,7 @@ def test_a_device_that_ends_early_is_not_blank(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("size", [1, 511, 4096, EDGE_BYTES, EDGE_BYTES + 1, 9 * MIB, 300 * MIB, 300 << 30])
 def test_probed_areas_stay_inside_and_cover_both_ends(size: int) -> None:
     areas = list(probed_areas(size))
-    assert all(0 <= offset and length > 0 and offset + length <= size for offset, length in areas)
+    assert all(offset >= 0 and length > 0 and offset + length <= size for offset, length in areas)
     assert areas[0] == (0, min(size, EDGE_BYTES))
     assert max(offset + length for offset, length in areas) == size
 

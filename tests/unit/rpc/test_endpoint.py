@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,6 +245,20 @@ def test_release_and_close_may_be_repeated_and_leak_no_descriptor(folder: Path) 
     with pytest.raises(EndpointError):
         bind(ServerSocket(Endpoint(path="/nowhere-at-all/csi.sock")))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_locked_by_another_process_does_not_hold_up_a_stop(folder: Path) -> None:
+    owner = ServerSocket(Endpoint(path=f"{folder}/csi.sock"))
+    server = bind(owner)
+    other = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    began_s = time.monotonic()
+    stop(owner, server)
+    assert time.monotonic() - began_s < 3
+    os.close(other)
+    successor = ServerSocket(Endpoint(path=f"{folder}/csi.sock"))
+    stop(successor, bind(successor))
+    assert list(folder.iterdir()) == []
 
 
 def test_of_many_servers_that_start_at_once_one_wins(folder: Path) -> None:

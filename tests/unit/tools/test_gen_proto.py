@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from tools import gen_proto
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tools"))
-
-gen_proto = __import__("gen_proto")
 
 
 def test_committed_stubs_are_fresh() -> None:
