@@ -33,11 +33,15 @@ class SecretScrubber:
         self._lock = threading.Lock()
         self._live: Counter[str] = Counter()
         self._pattern: re.Pattern[str] | None = None
+        self._stale = False
 
     @contextmanager
     def hiding(self, values: Iterable[str]) -> Iterator[None]:
         """Hide `values` until the block ends; blocks may nest and overlap."""
         forms = [form for value in values for form in _forms(value)]
+        if not forms:
+            yield
+            return
         self._change(forms, 1)
         try:
             yield
@@ -45,6 +49,8 @@ class SecretScrubber:
             self._change(forms, -1)
 
     def __call__(self, text: str) -> str:
+        if self._stale:
+            self._compile()
         pattern = self._pattern
         return text if pattern is None else pattern.sub(STRIPPED, text)
 
@@ -54,8 +60,14 @@ class SecretScrubber:
                 self._live[form] += step
                 if not self._live[form]:
                     del self._live[form]
+            self._stale = True
+
+    def _compile(self) -> None:
+        """Make the pattern when a text first needs it: most calls with secrets log nothing."""
+        with self._lock:
             longest_first = sorted(self._live, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            self._stale = False
 
 
 def _forms(value: str) -> set[str]:

@@ -6,7 +6,7 @@ A driver subclasses `Driver` and implements what its storage can do. Capabilitie
 the methods that it defines. Protobuf and gRPC are never seen. See docs/tutorial/first-driver.md.
 """
 
-from moorage.framework.config import Config, Option
+from moorage.framework.config import Config, Duration, Option, Size
 from moorage.framework.driver import Driver
 from moorage.framework.needs import DeploymentNeeds, HostMount
 from moorage.framework.source import BlockDevice, Directory, ImageFile, RootOwnership, Source
@@ -85,6 +85,7 @@ __all__ = [
     "DeploymentNeeds",
     "Directory",
     "Driver",
+    "Duration",
     "FailedPrecondition",
     "GroupRecord",
     "HealthEntry",
@@ -107,6 +108,7 @@ __all__ = [
     "ResourceExhausted",
     "RootOwnership",
     "Secrets",
+    "Size",
     "Snapshot",
     "SnapshotNotFound",
     "SnapshotRecord",

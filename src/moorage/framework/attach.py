@@ -6,6 +6,7 @@ that is gone is OK.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from moorage.base.faults import declare_step
@@ -13,8 +14,8 @@ from moorage.framework.core import Core, log
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import Attachment, VolumeRecord
 from moorage.spec import messages as m
-from moorage.spec.access import is_multi_node
-from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from moorage.spec.access import NodePublication, second_controller_publish
+from moorage.spec.errors import InvalidArgument, ResourceExhausted, Unavailable
 
 WISHED = declare_step("framework.attach.wished", "the attachment is recorded before the driver attaches")
 ATTACHED = declare_step("framework.attach.attached", "the driver has attached the volume")
@@ -30,6 +31,8 @@ class Attachments:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._counting = asyncio.Lock()
+        self._running: set[tuple[str, str]] = set()
 
     async def publish(self, request: m.ControllerPublishVolumeRequest) -> m.ControllerPublishVolumeResponse:
         """ControllerPublishVolume."""
@@ -37,7 +40,6 @@ class Attachments:
             "ControllerPublishVolume",
             request,
             lambda: self._publish(request),
-            exclusive=(f"volume {request.volume_id!r}", f"attachments of node {request.node_id!r}"),
         )
 
     async def _publish(self, request: m.ControllerPublishVolumeRequest) -> m.ControllerPublishVolumeResponse:
@@ -54,19 +56,26 @@ class Attachments:
             readonly=request.readonly,
         )
         existing = await core.store.attachments(volume_id=record.volume_id)
-        present = publish_again(wish, existing)
+        present = _present(request, existing)
         if present is not None and PENDING not in present.publish_context:
             return m.ControllerPublishVolumeResponse(publish_context=present.publish_context)
         if present is None:
-            await self._check_limit(wish, limit)
-            await core.settle(WISHED, put=(_pending(wish),))
-        return m.ControllerPublishVolumeResponse(publish_context=await self._attach(record, wish))
+            async with self._counting:
+                await self._check_limit(wish, limit)
+                await core.settle(WISHED, put=(_pending(wish),))
+                self._running.add((wish.node_id, wish.volume_id))
+        try:
+            return m.ControllerPublishVolumeResponse(publish_context=await self._attach(record, wish))
+        finally:
+            self._running.discard((wish.node_id, wish.volume_id))
 
     async def _attach(self, record: VolumeRecord, wish: Attachment) -> dict[str, str]:
         core = self._core
         try:
             with ATTACHED:
                 context = dict(await core.controller("controller_publish", record, wish) or {})
+            response = m.ControllerPublishVolumeResponse(publish_context=context)
+            core.check_response("ControllerPublishVolume", response)
         except Exception as cause:
             if not may_still_run(cause):
                 await self._undo(wish, cause)
@@ -96,7 +105,9 @@ class Attachments:
     async def _check_limit(self, wish: Attachment, limit: int | None) -> None:
         if not limit:
             return
-        used = sum(a.node_id == wish.node_id for a in await self._core.store.attachments())
+        running = set(self._running)  # a storage system may not list what it is still attaching
+        listed = {(each.node_id, each.volume_id) for each in await self._core.store.attachments()}
+        used = sum(node_id == wish.node_id for node_id, _ in listed | running | self._running)
         if used >= limit:
             raise ResourceExhausted(f"node {wish.node_id!r} has {used} volumes, its limit; unpublish one of them first")
 
@@ -106,7 +117,6 @@ class Attachments:
             "ControllerUnpublishVolume",
             request,
             lambda: self._unpublish(request),
-            exclusive=(f"volume {request.volume_id!r}",),
         )
 
     async def _unpublish(self, request: m.ControllerUnpublishVolumeRequest) -> m.ControllerUnpublishVolumeResponse:
@@ -120,26 +130,12 @@ class Attachments:
         return m.ControllerUnpublishVolumeResponse()
 
 
-def publish_again(wish: Attachment, existing: Sequence[Attachment]) -> Attachment | None:
-    """The attachment that satisfies the wish already, or None when there is room for it.
-
-    Raises `AlreadyExists` for the same node with another capability or readonly flag, and
-    `FailedPrecondition` for another node when the mode allows only one.
-    """
-    for other in existing:
-        if other.node_id == wish.node_id:
-            if other.volume_capability != wish.volume_capability or other.readonly != wish.readonly:
-                raise AlreadyExists(
-                    f"volume {wish.volume_id!r} is published to node {wish.node_id!r} in another way; "
-                    "unpublish it first"
-                )
-            return other
-    for other in existing:
-        if not is_multi_node(wish.volume_capability.access_mode):
-            raise FailedPrecondition(
-                f"volume {wish.volume_id!r} is published to node {other.node_id!r} and its access mode allows one node"
-            )
-    return None
+def _present(request: m.ControllerPublishVolumeRequest, existing: Sequence[Attachment]) -> Attachment | None:
+    """The attachment that satisfies the request already; raises when the ones there leave no room for it."""
+    by_node = {each.node_id: each for each in existing}
+    published = [NodePublication(each.node_id, each.volume_capability, each.readonly) for each in existing]
+    same = second_controller_publish(request, published)
+    return by_node[same.node_id] if same is not None else None
 
 
 def _pending(wish: Attachment) -> Attachment:

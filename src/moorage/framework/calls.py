@@ -8,19 +8,23 @@ Source: contract spec, section 2, concurrency and time-outs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from moorage.base.locks import KeyedLocks
+from moorage.base.clock import Clock
+from moorage.base.locks import Held, KeyedLocks
 from moorage.base.log import get_logger
-from moorage.base.operations import Busy, Operations, Overloaded
+from moorage.base.operations import Busy, Operations, Overloaded, RunningOperation
 from moorage.base.scrubber import SecretScrubber
 from moorage.framework.translate import as_csi_error
 from moorage.spec.errors import OperationPending, Unavailable
+from moorage.spec.locks import lock_keys
 from moorage.spec.redact import secret_values
+from moorage.spec.rules import RPCS
 
 T = TypeVar("T")
 
@@ -37,12 +41,26 @@ def fingerprint(request: msgspec.Struct, *, without: Iterable[str] = ("secrets",
 
 
 class Calls:
-    """Runs operations under keyed locks in a bounded registry."""
+    """Runs operations under keyed locks, in a bounded registry for each side.
 
-    def __init__(self, operations: Operations, locks: KeyedLocks, scrubber: SecretScrubber) -> None:
-        self.operations = operations
+    However many creations hang, an unpublish finds room in the registry of the node.
+    """
+
+    def __init__(self, *, limit: int, clock: Clock, locks: KeyedLocks, scrubber: SecretScrubber) -> None:
         self.locks = locks
+        self._controller = Operations(limit=limit, clock=clock)
+        self._node = Operations(limit=limit, clock=clock)
         self._scrubber = scrubber
+
+    def running(self) -> list[RunningOperation]:
+        """The operations that run now, oldest first."""
+        both = [*self._controller.snapshot(), *self._node.snapshot()]
+        return sorted(both, key=lambda operation: -operation.age_s)
+
+    async def drain(self, timeout_s: float) -> list[RunningOperation]:
+        """Wait until nothing runs, at most `timeout_s`; what still runs then is left to run."""
+        await asyncio.gather(self._controller.drain(timeout_s), self._node.drain(timeout_s))
+        return self.running()
 
     async def run(
         self,
@@ -50,11 +68,14 @@ class Calls:
         request: msgspec.Struct,
         work: Callable[[], Awaitable[T]],
         *,
-        exclusive: Iterable[str],
-        shared: Iterable[str] = (),
+        also: Iterable[str] = (),
     ) -> T:
-        """The result of `work`, run once with all keys held; raises `OperationPending` when one is taken."""
-        keys = tuple(exclusive)
+        """The result of `work`, run once with the keys of the RPC held, and `also` those given.
+
+        Raises `OperationPending` when a key is taken, `Unavailable` when too much is running.
+        """
+        alone, shared = lock_keys(RPCS[rpc], request)
+        keys = (*alone, *also)
         describe = f"{rpc} on {keys[0]}"
 
         async def locked() -> T:
@@ -65,9 +86,8 @@ class Calls:
                 return await work()
 
         try:
-            return await self.operations.run(
-                f"{rpc} {keys[0]}", fingerprint(request), describe=describe, factory=locked
-            )
+            operations = self._node if RPCS[rpc].service == "Node" else self._controller
+            return await operations.run(f"{rpc} {keys[0]}", fingerprint(request), describe=describe, factory=locked)
         except Busy as busy:
             raise OperationPending(f"{busy}; repeat the call when it is done") from None
         except Overloaded as full:
@@ -79,7 +99,11 @@ class Calls:
             log.warning("operation.failed", operation=describe, exc_info=error)
             raise known from error
 
-    def take(self, describe: str, *, exclusive: Iterable[str] = (), shared: Iterable[str] = ()) -> Any:
+    def reading(self, rpc: str, request: msgspec.Struct) -> Held:
+        """The keys that an RPC shares with other readers while it streams; to be used in a `with`."""
+        return self.take(rpc, shared=lock_keys(RPCS[rpc], request)[1])
+
+    def take(self, describe: str, *, exclusive: Iterable[str] = (), shared: Iterable[str] = ()) -> Held:
         """All these locks, or `OperationPending` naming what holds one of them."""
         exclusive, shared = tuple(exclusive), tuple(shared)
         held = self.locks.try_acquire(exclusive, shared=shared, holder=describe)

@@ -8,7 +8,7 @@ from moorage.base.faults import declare_step
 from moorage.framework.core import Core, log
 from moorage.framework.values import VolumeRecord
 from moorage.spec import messages as m
-from moorage.spec.capacity import choose_size
+from moorage.spec.capacity import check_result, choose_size
 from moorage.spec.compatibility import without_orchestrator_keys
 from moorage.spec.errors import Internal, InvalidArgument, OutOfRange, VolumeInUse
 
@@ -30,7 +30,6 @@ class Changes:
             "ControllerExpandVolume",
             request,
             lambda: self._expand(request),
-            exclusive=(f"volume {request.volume_id!r}", f"content of volume {request.volume_id!r}"),
         )
 
     async def _expand(self, request: m.ControllerExpandVolumeRequest) -> m.ControllerExpandVolumeResponse:
@@ -57,6 +56,7 @@ class Changes:
                     maximum_bytes=driver.maximum_size_bytes,
                 ),
             )
+            check_result(wanted, record.capacity_bytes)
         return m.ControllerExpandVolumeResponse(
             capacity_bytes=record.capacity_bytes, node_expansion_required=driver.node_expansion
         )
@@ -87,7 +87,6 @@ class Changes:
             "ControllerModifyVolume",
             request,
             lambda: self._modify(request),
-            exclusive=(f"volume {request.volume_id!r}", f"content of volume {request.volume_id!r}"),
         )
 
     async def _modify(self, request: m.ControllerModifyVolumeRequest) -> m.ControllerModifyVolumeResponse:
@@ -95,11 +94,10 @@ class Changes:
         record = await core.known_volume(request.volume_id)
         wanted = without_orchestrator_keys(request.mutable_parameters)
         _, mutable = core.effective_parameters({**record.parameters, **record.mutable_parameters}, wanted)
-        changed = {key: value for key, value in mutable.items() if record.mutable_parameters.get(key) != value}
-        if changed:
+        if mutable:
             with MODIFIED:
                 await core.controller("modify_volume", record, mutable)
             merged = {**record.mutable_parameters, **mutable}
             await core.settle(NOTED, put=(structs.replace(record, mutable_parameters=merged),))
-            log.info("volume.modified", volume=record.volume_id, keys=sorted(changed))
+            log.info("volume.modified", volume=record.volume_id, keys=sorted(mutable))
         return m.ControllerModifyVolumeResponse()

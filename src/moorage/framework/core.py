@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from moorage.base.clock import Clock
 from moorage.base.faults import Step
 from moorage.base.log import get_logger
@@ -17,7 +19,9 @@ from moorage.framework.store import Intent, Record, Store
 from moorage.framework.values import SnapshotRecord, VolumeRecord
 from moorage.spec.capabilities import Declared
 from moorage.spec.compatibility import without_orchestrator_keys
-from moorage.spec.errors import InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
+from moorage.spec.errors import Internal, InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
+from moorage.spec.responses import response_problems
+from moorage.spec.rules import RPCS
 from moorage.spec.types import VolumeCapability
 
 log = get_logger(__name__)
@@ -52,6 +56,19 @@ class Core:
                 await self.store.settle(intent, put=put, drop=drop)
         except OSError as error:
             raise Unavailable("the driver cannot write its state; mend that and repeat the call") from error
+
+    async def begin(self, step: Step, intent: Intent) -> None:
+        """`Store.begin` as a durable step. A failure is never final: the intent may be there."""
+        try:
+            with step:
+                await self.store.begin(intent)
+        except OSError as error:
+            raise Unavailable("the driver cannot write its state; mend that and repeat the call") from error
+
+    def check_response(self, rpc: str, response: Struct) -> None:
+        """Raise `Internal` for what must not be answered, while it can still be undone."""
+        if problems := response_problems(RPCS[rpc], response, self.declared):
+            raise Internal(f"the driver returned what the specification forbids: {problems[0]}")
 
     async def known_volume(self, volume_id: str) -> VolumeRecord:
         """The record of a volume that is not being deleted, or a static one; raises `VolumeNotFound`."""

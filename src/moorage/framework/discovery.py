@@ -1,20 +1,22 @@
 """Finds driver classes: by entry point in the group `moorage.drivers`, or as `package.module:Class`.
 
-Reading the list of entry points imports no driver. This module knows nothing of what a driver does.
+Reading the list of entry points imports no driver. Moorage's own drivers are found without that list, which
+takes as long to read as a good part of the whole start. This module knows nothing of what a driver does.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping
 from typing import Final
 
 from moorage.framework.driver import Driver
 
 GROUP: Final = "moorage.drivers"
+OWN: Final[Mapping[str, str]] = {"local": "moorage.drivers.local:LocalDriver"}
+"""The entry points of this distribution."""
 
 
 class DiscoveryError(LookupError):
@@ -30,7 +32,16 @@ class DiscoveryError(LookupError):
 
 def known_drivers() -> dict[str, str]:
     """The installed drivers: name of the entry point to `package.module:Class`, sorted by name."""
-    return {point.name: point.value for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+    return {name: paths[0] for name, paths in sorted(_installed().items())}
+
+
+def _installed() -> dict[str, list[str]]:
+    from importlib.metadata import entry_points
+
+    found: dict[str, set[str]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, set()).add(point.value)
+    return {name: sorted(paths) for name, paths in found.items()}
 
 
 def find_driver(name_or_path: str) -> type[Driver]:
@@ -40,17 +51,24 @@ def find_driver(name_or_path: str) -> type[Driver]:
     Raises DiscoveryError with one sentence when there is none, or its module cannot be imported.
     """
     if ":" in name_or_path:
-        return _checked(name_or_path, EntryPoint(name=name_or_path, value=name_or_path, group=GROUP))
-    found = list(entry_points(group=GROUP, name=name_or_path))
-    if not found:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        return _imported(name_or_path, name_or_path)
+    if name_or_path in OWN:
+        return _imported(name_or_path, OWN[name_or_path])
+    paths = _installed().get(name_or_path, [])
+    if not paths:
         raise DiscoveryError(f"no driver is called {name_or_path!r}; {_alternatives(name_or_path)}")
-    if len({point.value for point in found}) > 1:
-        ways = " and ".join(sorted(point.value for point in found))
-        raise DiscoveryError(f"{name_or_path!r} is the name of several drivers; serve one of {ways} by its path")
-    return _checked(name_or_path, found[0])
+    if len(paths) > 1:
+        raise DiscoveryError(
+            f"{name_or_path!r} is the name of several drivers; serve one of {' and '.join(paths)} by its path"
+        )
+    return _imported(name_or_path, paths[0])
 
 
 def _alternatives(name: str) -> str:
+    import difflib
+
     names = list(known_drivers())
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -59,16 +77,19 @@ def _alternatives(name: str) -> str:
     return f"the drivers are {listed}, and package.module:Class names any other class"
 
 
-def _checked(name: str, point: EntryPoint) -> type[Driver]:
-    module_name, _, attribute = point.value.partition(":")
+def _imported(name: str, path: str) -> type[Driver]:
+    module_name, _, attribute = path.partition(":")
     if not module_name or not attribute.isidentifier():
-        raise DiscoveryError(f"{point.value!r} is no path of a driver class; write package.module:Class")
-    if os.getcwd() not in sys.path and name == point.value:
-        sys.path.insert(0, os.getcwd())
+        raise DiscoveryError(f"{path!r} is no path of a driver class; write package.module:Class")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise DiscoveryError(f"driver {name!r} cannot be imported ({error}); is its package installed?") from error
+    except Exception as error:
+        raise DiscoveryError(
+            f"module {module_name!r} of driver {name!r} fails when it is imported ({type(error).__name__}: {error}); "
+            "mend it"
+        ) from error
     found = getattr(module, attribute, None)
     if found is None:
         classes = [key for key, value in vars(module).items() if _is_driver(value)]
@@ -77,7 +98,7 @@ def _checked(name: str, point: EntryPoint) -> type[Driver]:
             + (f"its drivers are {', '.join(classes)}" if classes else "it holds no driver class")
         )
     if not _is_driver(found):
-        raise DiscoveryError(f"{point.value!r} is not a subclass of moorage.framework.Driver; name the driver class")
+        raise DiscoveryError(f"{path!r} is not a subclass of moorage.framework.Driver; name the driver class")
     driver: type[Driver] = found
     return driver
 

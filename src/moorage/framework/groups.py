@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import structs
 
 from moorage.base.faults import declare_step
 from moorage.framework.calls import fingerprint
 from moorage.framework.core import Core, log
-from moorage.framework.snapshots import Snapshots, snapshot_key, snapshot_record
+from moorage.framework.snapshots import Snapshots, refreshed, snapshot_record
 from moorage.framework.store import Intent
 from moorage.framework.tags import snapshot_tags
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import GroupRecord, NewGroupSnapshot, NewSnapshot, SnapshotRecord, VolumeRecord
 from moorage.spec import messages as m
 from moorage.spec.compatibility import GroupFacts, group_conflict, without_orchestrator_keys
-from moorage.spec.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from moorage.spec.errors import AlreadyExists, Internal, InvalidArgument, NotFound, Unavailable, VolumeNotFound
+from moorage.spec.locks import group_key, snapshot_key
 from moorage.spec.types import Snapshot, VolumeGroupSnapshot
 
 INTENT = declare_step("framework.group.intent", "the wish for a group snapshot is recorded")
@@ -40,8 +43,6 @@ class Groups:
             "CreateVolumeGroupSnapshot",
             request,
             lambda: self._create(request),
-            exclusive=(f"group snapshot name {request.name!r}",),
-            shared=tuple(f"content of volume {volume_id!r}" for volume_id in request.source_volume_ids),
         )
 
     async def _create(self, request: m.CreateVolumeGroupSnapshotRequest) -> m.CreateVolumeGroupSnapshotResponse:
@@ -56,49 +57,44 @@ class Groups:
             if conflict := group_conflict(facts, request):
                 raise AlreadyExists(f"group snapshot name {request.name!r} is taken: {conflict}")
             return m.CreateVolumeGroupSnapshotResponse(group_snapshot=await self._view(record))
-        sources = tuple([await core.known_volume(volume_id) for volume_id in request.source_volume_ids])
-        intent, new = await self._intend(request)
+        intent = await core.store.intent("group", request.name)
+        try:
+            sources = tuple([await core.known_volume(volume_id) for volume_id in request.source_volume_ids])
+        except VolumeNotFound as cause:
+            if intent is not None:
+                await self._undo(intent, cause)
+            raise
+        intent, new = await self._intend(request, intent)
         record = await self._cut(intent, new, sources)
         return m.CreateVolumeGroupSnapshotResponse(group_snapshot=await self._view(record))
 
-    async def _intend(self, request: m.CreateVolumeGroupSnapshotRequest) -> tuple[Intent, NewGroupSnapshot]:
+    async def _intend(
+        self, request: m.CreateVolumeGroupSnapshotRequest, intent: Intent | None
+    ) -> tuple[Intent, NewGroupSnapshot]:
         core = self._core
-        mark = fingerprint(request)
-        intent = await core.store.intent("group", request.name)
+        parameters = without_orchestrator_keys(request.parameters)
+        mark = fingerprint(structs.replace(request, parameters=parameters))
         if intent is not None and intent.fingerprint != mark:
             await self._undo(intent, cause=None)
             intent = None
         if intent is None:
-            group_id = core.store.new_id("group", request.name)
-            intent = Intent(
-                kind="group",
-                name=request.name,
-                object_id=group_id,
-                fingerprint=mark,
-                token=group_id,
-                started_at=core.clock.wall_time(),
-                member_ids=tuple(
-                    core.store.new_id("snapshot", f"{request.name}/{volume_id}")
-                    for volume_id in request.source_volume_ids
-                ),
-            )
-            with INTENT:
-                await core.store.begin(intent)
-        parameters = without_orchestrator_keys(request.parameters)
+            intent = self._new_intent(request, mark, parameters)
+            await core.begin(INTENT, intent)
+        size = len(request.source_volume_ids)
         members = tuple(
             NewSnapshot(
-                snapshot_id=snapshot_id,
-                name=_member_name(request.name, volume_id),
-                source_volume_id=volume_id,
+                snapshot_id=half.snapshot_id,
+                name=half.name,
+                source_volume_id=half.source_volume_id,
                 parameters=parameters,
                 group_snapshot_id=intent.object_id,
                 secrets=request.secrets,
-                token=snapshot_id,
+                token=half.snapshot_id,
                 tags=snapshot_tags(
-                    _member_name(request.name, volume_id), volume_id, parameters, group=intent.object_id
+                    half.name, half.source_volume_id, parameters, group=intent.object_id, group_size=size
                 ),
             )
-            for snapshot_id, volume_id in zip(intent.member_ids, request.source_volume_ids, strict=True)
+            for half in intent.snapshots
         )
         new = NewGroupSnapshot(
             group_snapshot_id=intent.object_id,
@@ -110,22 +106,46 @@ class Groups:
         )
         return intent, new
 
+    def _new_intent(self, request: m.CreateVolumeGroupSnapshotRequest, mark: str, parameters: dict[str, str]) -> Intent:
+        core = self._core
+        group_id, now = core.store.new_id("group", request.name), core.clock.wall_time()
+        return Intent(
+            kind="group",
+            name=request.name,
+            object_id=group_id,
+            fingerprint=mark,
+            token=group_id,
+            started_at=now,
+            snapshots=tuple(
+                SnapshotRecord(
+                    snapshot_id=core.store.new_id("snapshot", _member_name(request.name, volume_id)),
+                    name=_member_name(request.name, volume_id),
+                    source_volume_id=volume_id,
+                    creation_time=now,
+                    ready_to_use=False,
+                    parameters=parameters,
+                    group_snapshot_id=group_id,
+                    deleting=True,
+                )
+                for volume_id in request.source_volume_ids
+            ),
+        )
+
     async def _cut(self, intent: Intent, new: NewGroupSnapshot, sources: tuple[VolumeRecord, ...]) -> GroupRecord:
         core = self._core
         cut_at = core.clock.wall_time()
+        made: tuple[Snapshot, ...] | None = None
         try:
             with CUT:
-                made: tuple[Snapshot, ...] | None = await core.controller("create_group_snapshot", new, sources)
+                made = await core.controller("create_group_snapshot", new, sources)
+            by_source = {snapshot.source_volume_id: snapshot for snapshot in made or _as_asked(new, sources, cut_at)}
+            if set(by_source) != {source.volume_id for source in sources}:
+                raise Internal("the driver cut snapshots of other volumes than the group has; this is its defect")
+            members = tuple(snapshot_record(member, by_source[member.source_volume_id]) for member in new.members)
         except Exception as cause:
-            if may_still_run(cause):
-                raise
-            await self._undo(intent, cause)
+            if not may_still_run(cause):
+                await self._undo(intent, cause, made or ())
             raise
-        snapshots = made or tuple(
-            Snapshot(member.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
-            for member, source in zip(new.members, sources, strict=True)
-        )
-        members = tuple(snapshot_record(a, b) for a, b in zip(new.members, snapshots, strict=True))
         record = GroupRecord(
             group_snapshot_id=new.group_snapshot_id,
             name=new.name,
@@ -138,20 +158,13 @@ class Groups:
         log.info("group_snapshot.created", group=record.group_snapshot_id, members=len(members))
         return record
 
-    async def _undo(self, intent: Intent, cause: Exception | None) -> None:
+    async def _undo(self, intent: Intent, cause: Exception | None, made: tuple[Snapshot, ...] = ()) -> None:
         core = self._core
+        own_ids = {snapshot.source_volume_id: snapshot.snapshot_id for snapshot in made}
         try:
-            for snapshot_id in intent.member_ids:
-                half = SnapshotRecord(
-                    snapshot_id=snapshot_id,
-                    name="",
-                    source_volume_id="",
-                    creation_time=intent.started_at,
-                    ready_to_use=False,
-                    group_snapshot_id=intent.object_id,
-                    deleting=True,
-                )
-                await core.controller("delete_snapshot", half)
+            for half in intent.snapshots:
+                snapshot_id = own_ids.get(half.source_volume_id) or half.snapshot_id
+                await core.controller("delete_snapshot", structs.replace(half, snapshot_id=snapshot_id))
         except Exception as failure:
             log.warning("group_snapshot.undo_failed", group=intent.object_id, exc_info=failure)
             raise Unavailable(
@@ -167,13 +180,14 @@ class Groups:
         if record is None:
             return m.DeleteVolumeGroupSnapshotResponse()
         return await self._core.calls.run(
-            "DeleteVolumeGroupSnapshot", request, lambda: self._delete(request), exclusive=_keys(record)
+            "DeleteVolumeGroupSnapshot", request, lambda: self._delete(request), also=_keys(record)
         )
 
     async def _delete(self, request: m.DeleteVolumeGroupSnapshotRequest) -> m.DeleteVolumeGroupSnapshotResponse:
         record = await self._core.store.group(request.group_snapshot_id)
         if record is not None:
-            _check_members(record, request.snapshot_ids)
+            if not record.deleting or not set(record.snapshot_ids) <= set(request.snapshot_ids):
+                _check_members(record, request.snapshot_ids)
             await self._finish_delete(record)
         return m.DeleteVolumeGroupSnapshotResponse()
 
@@ -199,10 +213,10 @@ class Groups:
 
     async def _view(self, record: GroupRecord) -> VolumeGroupSnapshot:
         members = []
-        for snapshot_id in record.snapshot_ids:
+        for snapshot_id in sorted(record.snapshot_ids):
             member = await self._core.store.snapshot(snapshot_id)
             if member is not None:
-                members.append((await self._snapshots.refreshed(member)).as_snapshot())
+                members.append((await refreshed(self._core, member)).as_snapshot())
         return VolumeGroupSnapshot(
             group_snapshot_id=record.group_snapshot_id,
             snapshots=tuple(members),
@@ -211,14 +225,20 @@ class Groups:
         )
 
 
+def _as_asked(new: NewGroupSnapshot, sources: tuple[VolumeRecord, ...], cut_at: datetime) -> tuple[Snapshot, ...]:
+    return tuple(
+        Snapshot(member.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
+        for member, source in zip(new.members, sources, strict=True)
+    )
+
+
 def _member_name(group_name: str, volume_id: str) -> str:
     """A name for a member that no CreateSnapshot can collide with: NUL is banned from names."""
     return f"{group_name}\x00{volume_id}"
 
 
 def _keys(record: GroupRecord) -> tuple[str, ...]:
-    group = f"group snapshot {record.group_snapshot_id!r}"
-    return (group, *(snapshot_key(snapshot_id) for snapshot_id in record.snapshot_ids))
+    return (group_key(record.group_snapshot_id), *map(snapshot_key, record.snapshot_ids))
 
 
 def _check_members(record: GroupRecord, snapshot_ids: tuple[str, ...]) -> None:

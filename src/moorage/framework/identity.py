@@ -32,7 +32,7 @@ class Identity:
         """Probe."""
         if not self._core.invoke.offers("probe"):
             return self._ready
-        return m.ProbeResponse(ready=bool(await self._core.on_node("probe")))
+        return m.ProbeResponse(ready=bool(await self._core.invoke.call("identity", "probe")))
 
     async def controller(self, request: m.ControllerGetCapabilitiesRequest) -> m.ControllerGetCapabilitiesResponse:
         """ControllerGetCapabilities."""
@@ -48,7 +48,7 @@ class Identity:
 
     async def node_info(self, request: m.NodeGetInfoRequest) -> m.NodeGetInfoResponse:
         """NodeGetInfo."""
-        info: NodeInfo = await self._core.on_node("node_info")
+        info: NodeInfo = await self._core.invoke.call("identity", "node_info")
         return m.NodeGetInfoResponse(
             node_id=info.node_id,
             max_volumes_per_node=info.max_volumes_per_node,

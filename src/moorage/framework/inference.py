@@ -6,9 +6,11 @@ contradicts itself. Source: contracts, CSI 1.13 capabilities and their implicati
 
 from __future__ import annotations
 
+import inspect
 from typing import Literal
 
 from moorage.framework.driver import Driver
+from moorage.framework.states import BackendTags, LocalJournal, Stateless
 from moorage.spec.capabilities import Declared, contradictions
 from moorage.spec.types import (
     ControllerCapability,
@@ -26,12 +28,26 @@ OPTIONAL_METHODS = frozenset(
 
 _PAIRS = (
     ("create_volume", "delete_volume"),
+    ("delete_volume", "create_volume"),
     ("create_snapshot", "delete_snapshot"),
+    ("delete_snapshot", "create_snapshot"),
     ("create_snapshot", "restore_snapshot"),
+    ("restore_snapshot", "create_snapshot"),
+    ("snapshot_ready", "create_snapshot"),
     ("controller_publish", "controller_unpublish"),
+    ("controller_unpublish", "controller_publish"),
+    ("attach_limit", "controller_publish"),
     ("create_group_snapshot", "create_snapshot"),
+    ("allocated_blocks", "create_snapshot"),
     ("changed_blocks", "allocated_blocks"),
+    ("node_storage_health", "node_info"),
 )
+_TAGGED = (
+    ("create_volume", "list_tagged_volumes"),
+    ("create_snapshot", "list_tagged_snapshots"),
+    ("controller_publish", "list_attachments"),
+)
+_PLAIN = ("check_parameters", "supports", "disabled_methods")
 _NEEDS_VOLUMES = (
     "create_snapshot",
     "clone_volume",
@@ -55,8 +71,6 @@ def class_problems(driver: Driver) -> list[str]:
     has = methods_of(driver)
     title = type(driver).__name__
     found = [f"{title} has {a} without {b}: define both or neither" for a, b in _PAIRS if (a in has) and (b not in has)]
-    if "delete_volume" in has and "create_volume" not in has:
-        found.append(f"{title} has delete_volume without create_volume: define both or neither")
     if "create_volume" not in has:
         found += [
             f"{title} has {name} without create_volume: define create_volume" for name in _NEEDS_VOLUMES if name in has
@@ -67,8 +81,39 @@ def class_problems(driver: Driver) -> list[str]:
         found.append(f"{title} has node_source without node_info: define node_info, which names the node")
     if not driver.block and not driver.mount:
         found.append(f"{title} offers neither block nor mounted volumes: set block or mount to True")
+    if driver.mount and driver.formats and not driver.fs_types:
+        found.append(f"{title} formats volumes and has no fs_types: name a file system or set formats to False")
+    if driver.snapshot_topology and "create_snapshot" not in has:
+        found.append(f"{title} has snapshot_topology without create_snapshot: define create_snapshot")
     if driver.topology_aware and "node_info" not in has:
         found.append(f"{title} is topology_aware without node_info: define node_info, which tells the topology")
+    found += [
+        f"{title}.{name} is async def, and it is called without waiting: make it a plain def"
+        for name in _PLAIN
+        if inspect.iscoroutinefunction(getattr(driver, name))
+    ]
+    return found + _state_problems(driver, has)
+
+
+def _state_problems(driver: Driver, has: frozenset[str]) -> list[str]:
+    """What the chosen home of the truth needs."""
+    title, state = type(driver).__name__, driver.state
+    found = []
+    if isinstance(state, BackendTags):
+        found += [
+            f"{title} keeps its state in tags and has {a} without {b}: define {b}, which gives the tags back"
+            for a, b in _TAGGED
+            if a in has and b not in has
+        ]
+    if isinstance(state, Stateless):
+        if "create_volume" in has and "find_volume" not in has:
+            found.append(f"{title} keeps no state and has create_volume without find_volume: define find_volume")
+        if "create_snapshot" in has:
+            found.append(f"{title} keeps no state and cannot have snapshots: set state to LocalJournal()")
+    if driver.ephemeral and not isinstance(state, LocalJournal):
+        found.append(f"{title} offers ephemeral volumes, which need a record on the node: set state to LocalJournal()")
+    if "controller_publish" in has and not has & {"create_volume", "find_volume"}:
+        found.append(f"{title} has controller_publish without any volumes: define create_volume or find_volume")
     return found
 
 
@@ -125,14 +170,15 @@ def _expansion(driver: Driver, has: frozenset[str]) -> frozenset[VolumeExpansion
 
 def _controller(driver: Driver, has: frozenset[str]) -> frozenset[ControllerCapability]:
     can = ControllerCapability
-    recorded = "create_volume" in has
+    kept = "create_volume" in has
+    recorded = kept and not isinstance(driver.state, Stateless)
     rows = (
         ("create_volume" in has, can.CREATE_DELETE_VOLUME),
         (recorded, can.LIST_VOLUMES),
-        (recorded, can.GET_VOLUME),
+        (kept, can.GET_VOLUME),
         ("controller_publish" in has, can.PUBLISH_UNPUBLISH_VOLUME),
         ("controller_publish" in has, can.PUBLISH_READONLY),
-        (recorded and "controller_publish" in has, can.LIST_VOLUMES_PUBLISHED_NODES),
+        (kept and "controller_publish" in has, can.LIST_VOLUMES_PUBLISHED_NODES),
         ("capacity" in has, can.GET_CAPACITY),
         ("create_snapshot" in has, can.CREATE_DELETE_SNAPSHOT),
         ("create_snapshot" in has, can.LIST_SNAPSHOTS),
@@ -143,7 +189,7 @@ def _controller(driver: Driver, has: frozenset[str]) -> frozenset[ControllerCapa
         ("volume_health" in has, can.GET_VOLUME_HEALTH),
         (recorded and "volume_health" in has, can.LIST_VOLUME_HEALTH),
         (
-            (recorded or "controller_publish" in has) and driver.single_node_multi_writer,
+            (kept or "controller_publish" in has) and driver.single_node_multi_writer,
             can.SINGLE_NODE_MULTI_WRITER,
         ),
     )

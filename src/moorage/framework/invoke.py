@@ -1,7 +1,7 @@
 """Calling a driver's methods, `async def` or plain `def`, without ever blocking the loop.
 
 Controller and node calls have separate pools of daemon threads: ten hung creates never stop an
-unpublish. Knows nothing of RPCs.
+unpublish, and neither stops a probe. Knows nothing of RPCs.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal
 
+from moorage.base.log import get_logger
 from moorage.base.threads import DaemonPool
 from moorage.framework.driver import Driver
 from moorage.framework.inference import methods_of
+from moorage.framework.translate import as_csi_error
 
-Side = Literal["controller", "node"]
+Side = Literal["controller", "node", "identity"]
+
+log = get_logger(__name__)
 
 
 class Invoker:
@@ -25,6 +29,7 @@ class Invoker:
         self._pools = {
             "controller": DaemonPool("controller", controller_threads),
             "node": DaemonPool("node", node_threads),
+            "identity": DaemonPool("identity", 2),
         }
 
     def offers(self, method: str) -> bool:
@@ -32,11 +37,19 @@ class Invoker:
         return method in self._offered
 
     async def call(self, side: Side, method: str, /, *arguments: object) -> Any:
-        """The driver's answer; its exceptions pass through."""
+        """The driver's answer. Its exceptions pass through, those of the layers below as CSI errors."""
         function = getattr(self._driver, method)
-        if inspect.iscoroutinefunction(function):
-            return await function(*arguments)
-        return await self._pools[side].call(function, *arguments)
+        try:
+            if inspect.iscoroutinefunction(function):
+                return await function(*arguments)
+            answer = await self._pools[side].call(function, *arguments)
+            return await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:
+            known = as_csi_error(error)
+            if known is None or known is error:
+                raise
+            log.warning("driver.failed", method=method, exc_info=error)
+            raise known from error
 
     async def run(self, side: Side, function: Any, /, *arguments: object) -> Any:
         """Run blocking host work in the pool of this side."""

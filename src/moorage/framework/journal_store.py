@@ -14,21 +14,23 @@ from moorage.state.journal import Change, Journal
 class JournalStore:
     """A `Store` of journal rows; reads come from memory, each change is one durable commit."""
 
+    undoes = True
+
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._volumes = Collection(
-            journal, "volume", type_=VolumeRecord, id_of=lambda r: r.volume_id, name_of=lambda r: r.name
+            journal, "volume", type_=VolumeRecord, id_of=lambda r: r.volume_id, name_of=lambda r: r.name or None
         )
         self._snapshots = Collection(
             journal,
             "snapshot",
             type_=SnapshotRecord,
             id_of=lambda r: r.snapshot_id,
-            name_of=lambda r: r.name,
+            name_of=lambda r: r.name or None,
             parent_of=lambda r: r.source_volume_id,
         )
         self._groups = Collection(
-            journal, "group", type_=GroupRecord, id_of=lambda r: r.group_snapshot_id, name_of=lambda r: r.name
+            journal, "group", type_=GroupRecord, id_of=lambda r: r.group_snapshot_id, name_of=lambda r: r.name or None
         )
         self._attachments = Collection(
             journal, "attachment", type_=Attachment, id_of=_attachment_id, parent_of=lambda r: r.volume_id
@@ -91,7 +93,8 @@ class JournalStore:
         changes += [self._drop(record) for record in drop]
         if intent is not None:
             changes.append(self._intents.delete_change(intent.key))
-        await self._journal.write(*changes, use_reserve=not put)
+        frees = all(not isinstance(record, Attachment) and record.deleting for record in put)
+        await self._journal.write(*changes, use_reserve=frees)
 
     def new_id(self, kind: str, name: str) -> str:
         """A fresh id: a name that is used again never gets the id of its predecessor."""

@@ -1,22 +1,21 @@
-"""ListVolumes, ListSnapshots, GetCapacity and the health lists: questions with pages and filters."""
+"""What only asks: lists with pages and filters, one volume, its capabilities, its health, capacity."""
 
 from __future__ import annotations
 
 from moorage.framework.core import Core
-from moorage.framework.snapshots import Snapshots
-from moorage.framework.values import Capacity, CapacityQuery
+from moorage.framework.snapshots import refreshed
+from moorage.framework.values import Capacity, CapacityQuery, VolumeRecord
 from moorage.spec import messages as m
-from moorage.spec.compatibility import without_orchestrator_keys
+from moorage.spec.compatibility import parameter_conflict, without_orchestrator_keys
 from moorage.spec.paging import take_page
 from moorage.spec.types import VolumeHealth
 
 
 class Listing:
-    """Handlers of the listing RPCs of the controller service."""
+    """Handlers of the controller service that change nothing."""
 
-    def __init__(self, core: Core, snapshots: Snapshots) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._snapshots = snapshots
 
     async def volumes(self, request: m.ListVolumesRequest) -> m.ListVolumesResponse:
         """ListVolumes."""
@@ -55,8 +54,33 @@ class Listing:
             starting_token=request.starting_token,
             kind="snapshot",
         )
-        entries = tuple([(await self._snapshots.refreshed(record)).as_snapshot() for record in page])
+        entries = tuple([(await refreshed(self._core, record)).as_snapshot() for record in page])
         return m.ListSnapshotsResponse(entries=entries, next_token=token)
+
+    async def get(self, request: m.ControllerGetVolumeRequest) -> m.ControllerGetVolumeResponse:
+        """ControllerGetVolume."""
+        record = await self._core.known_volume(request.volume_id)
+        attached = await self._core.store.attachments(volume_id=record.volume_id)
+        nodes = tuple(sorted(a.node_id for a in attached))
+        return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=m.VolumeStatus(published_node_ids=nodes))
+
+    async def validate(self, request: m.ValidateVolumeCapabilitiesRequest) -> m.ValidateVolumeCapabilitiesResponse:
+        """ValidateVolumeCapabilities."""
+        record = await self._core.known_volume(request.volume_id)
+        for capability in request.volume_capabilities:
+            reason = self._core.driver.supports(capability) or _access_type_reason(record, capability.is_block)
+            if reason:
+                return m.ValidateVolumeCapabilitiesResponse(message=reason)
+        if reason := _other_volume_reason(record, request):
+            return m.ValidateVolumeCapabilitiesResponse(message=f"volume {record.volume_id!r} is another one: {reason}")
+        return m.ValidateVolumeCapabilitiesResponse(
+            confirmed=m.Confirmed(
+                volume_context=request.volume_context,
+                volume_capabilities=request.volume_capabilities,
+                parameters=request.parameters,
+                mutable_parameters=request.mutable_parameters,
+            )
+        )
 
     async def capacity(self, request: m.GetCapacityRequest) -> m.GetCapacityResponse:
         """GetCapacity; nothing is available for capabilities that the driver does not have."""
@@ -86,10 +110,33 @@ class Listing:
         """ControllerListVolumeHealth: the volumes that have something wrong."""
         found = []
         for record in await self._core.store.volumes():
-            if not record.deleting and (entries := await self._core.controller("volume_health", record)):
+            if record.deleting or record.ephemeral:
+                continue
+            if entries := await self._core.controller("volume_health", record):
                 health = VolumeHealth(volume_id=record.volume_id, health_statuses=tuple(entries))
                 found.append((record.volume_id, health))
         page, token = take_page(
             found, max_entries=request.max_entries, starting_token=request.starting_token, kind="health"
         )
         return m.ControllerListVolumeHealthResponse(entries=tuple(page), next_token=token)
+
+
+def _access_type_reason(record: VolumeRecord, block: bool) -> str | None:
+    if not record.volume_capabilities or any(each.is_block == block for each in record.volume_capabilities):
+        return None
+    return f"the volume was created for {'mounted' if block else 'raw block'} access"
+
+
+def _other_volume_reason(record: VolumeRecord, request: m.ValidateVolumeCapabilitiesRequest) -> str | None:
+    """What the request says of the volume and is not so; of a volume made by hand too little is known."""
+    if not record.name:
+        return None
+    for key, value in record.volume_context.items() if request.volume_context else ():
+        if request.volume_context.get(key) != value:
+            return f"its volume_context has another value of key {key!r}"
+    checks = (
+        ("parameters", record.parameters, request.parameters),
+        ("mutable_parameters", record.mutable_parameters, request.mutable_parameters),
+    )
+    conflicts = (parameter_conflict(field, has, told) for field, has, told in checks if told)
+    return next((conflict for conflict in conflicts if conflict), None)

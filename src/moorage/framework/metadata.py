@@ -21,26 +21,28 @@ class Metadata:
 
     async def allocated(self, request: m.GetMetadataAllocatedRequest) -> AsyncIterator[m.GetMetadataAllocatedResponse]:
         """GetMetadataAllocated."""
-        snapshot = await self._core.known_snapshot(request.snapshot_id)
-        _check_ready(snapshot.snapshot_id, snapshot.ready_to_use)
-        found = await self._core.controller("allocated_blocks", snapshot, request.starting_offset)
-        async for batch in _batches(found, request.starting_offset, request.max_results):
-            yield m.GetMetadataAllocatedResponse(_style(found), found.volume_capacity_bytes, batch)
+        with self._core.calls.reading("GetMetadataAllocated", request):
+            snapshot = await self._core.known_snapshot(request.snapshot_id)
+            _check_ready(snapshot.snapshot_id, snapshot.ready_to_use)
+            found = await self._core.controller("allocated_blocks", snapshot, request.starting_offset)
+            async for batch in _batches(found, request.starting_offset, request.max_results):
+                yield m.GetMetadataAllocatedResponse(_style(found), found.volume_capacity_bytes, batch)
 
     async def delta(self, request: m.GetMetadataDeltaRequest) -> AsyncIterator[m.GetMetadataDeltaResponse]:
         """GetMetadataDelta."""
-        base = await self._core.known_snapshot(request.base_snapshot_id)
-        target = await self._core.known_snapshot(request.target_snapshot_id)
-        _check_ready(base.snapshot_id, base.ready_to_use)
-        _check_ready(target.snapshot_id, target.ready_to_use)
-        if base.source_volume_id != target.source_volume_id:
-            raise FailedPrecondition(
-                f"snapshots {base.snapshot_id!r} and {target.snapshot_id!r} are of different volumes; "
-                "compare two of the same"
-            )
-        found = await self._core.controller("changed_blocks", base, target, request.starting_offset)
-        async for batch in _batches(found, request.starting_offset, request.max_results):
-            yield m.GetMetadataDeltaResponse(_style(found), found.volume_capacity_bytes, batch)
+        with self._core.calls.reading("GetMetadataDelta", request):
+            base = await self._core.known_snapshot(request.base_snapshot_id)
+            target = await self._core.known_snapshot(request.target_snapshot_id)
+            _check_ready(base.snapshot_id, base.ready_to_use)
+            _check_ready(target.snapshot_id, target.ready_to_use)
+            if base.source_volume_id != target.source_volume_id:
+                raise FailedPrecondition(
+                    f"snapshots {base.snapshot_id!r} and {target.snapshot_id!r} are of different volumes; "
+                    "compare two of the same"
+                )
+            found = await self._core.controller("changed_blocks", base, target, request.starting_offset)
+            async for batch in _batches(found, request.starting_offset, request.max_results):
+                yield m.GetMetadataDeltaResponse(_style(found), found.volume_capacity_bytes, batch)
 
 
 def _check_ready(snapshot_id: str, ready: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from moorage.base.clock import Clock, SystemClock
 from moorage.base.locks import KeyedLocks
 from moorage.base.log import get_logger
-from moorage.base.operations import Operations, RunningOperation
+from moorage.base.operations import RunningOperation
 from moorage.base.scrubber import SecretScrubber
 from moorage.framework.attach import Attachments
 from moorage.framework.calls import Calls
@@ -30,9 +30,11 @@ from moorage.framework.listing import Listing
 from moorage.framework.metadata import Metadata
 from moorage.framework.node_journal import NodeJournal
 from moorage.framework.publishing import Publishing
+from moorage.framework.removal import Removal
 from moorage.framework.snapshots import Snapshots
 from moorage.framework.staging import Staging
-from moorage.framework.states import LocalJournal
+from moorage.framework.stateless_store import StatelessStore
+from moorage.framework.states import LocalJournal, Stateless
 from moorage.framework.store import Store
 from moorage.framework.tag_store import TagStore
 from moorage.framework.usage import Usage
@@ -54,7 +56,7 @@ class Plugin:
 
     mode: which services this process serves; plugin capabilities are the same in all modes.
     scrubber: hides the secrets of running operations from the log, also after their caller has gone.
-    limit: how many operations may run at once.
+    limit: how many operations may run at once, for the controller and for the node each.
     state_dir: holds the journal of this process: `journal.sqlite` and the staging of inline volumes.
     Raises `PluginError` when the driver contradicts itself.
     """
@@ -69,6 +71,8 @@ class Plugin:
         scrubber: SecretScrubber | None = None,
         limit: int = 256,
     ) -> None:
+        if not isinstance(getattr(driver, "name", None), str):
+            raise PluginError(f"{type(driver).__name__} has no name; give it one, such as storage.example.org")
         self.driver = driver
         self.name, self.version = driver.name, driver.version
         self.mode = mode
@@ -83,7 +87,7 @@ class Plugin:
         self._state_dir = state_dir
         self._clock = clock or SystemClock()
         self._invoke = Invoker(driver)
-        self._calls = Calls(Operations(limit=limit, clock=self._clock), KeyedLocks(), scrubber or SecretScrubber())
+        self._calls = Calls(limit=limit, clock=self._clock, locks=KeyedLocks(), scrubber=scrubber or SecretScrubber())
         self._journal: Journal | None = None
         self.handlers: Mapping[str, Handler] = {}
 
@@ -92,14 +96,19 @@ class Plugin:
         if self._needs_journal():
             self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._journal = Journal.open(self._state_dir / "journal.sqlite", owner=f"moorage serve {self.name}")
-        if self._invoke.offers("start"):
-            await self._invoke.call("controller", "start")
+        try:
+            if self._invoke.offers("start"):
+                await self._invoke.call("controller", "start")
+        except BaseException:
+            if self._journal is not None:
+                await self._journal.close()
+            raise
         self.handlers = self._handlers()
         log.info("plugin.started", driver=self.name, version=self.version, mode=self.mode)
 
     async def stop(self, grace_s: float = 20.0) -> list[RunningOperation]:
         """Wait for running operations, stop the driver, close the journal; returns what still runs."""
-        left = await self._calls.operations.drain(grace_s)
+        left = await self._calls.drain(grace_s)
         if self._invoke.offers("stop") and not left:
             await self._invoke.call("controller", "stop")
         await self._invoke.close()
@@ -110,7 +119,7 @@ class Plugin:
 
     def running(self) -> list[RunningOperation]:
         """The operations that run now, oldest first."""
-        return self._calls.operations.snapshot()
+        return self._calls.running()
 
     def _needs_journal(self) -> bool:
         return isinstance(self.driver.state, LocalJournal) or "Node" in self.declared.services
@@ -120,6 +129,8 @@ class Plugin:
             if self._journal is None:
                 raise PluginError(f"{self.name} keeps its state in a journal, which is not open")
             return JournalStore(self._journal)
+        if isinstance(self.driver.state, Stateless):
+            return StatelessStore(self._invoke)
         return TagStore(self._invoke)
 
     def _handlers(self) -> dict[str, Handler]:
@@ -154,14 +165,14 @@ def _identity(identity: Identity) -> dict[str, Handler]:
 
 
 def _controller(core: Core) -> dict[str, Handler]:
-    volumes, snapshots, changes = Volumes(core), Snapshots(core), Changes(core)
-    attachments, listing, metadata = Attachments(core), Listing(core, snapshots), Metadata(core)
+    volumes, removal, snapshots, changes = Volumes(core), Removal(core), Snapshots(core), Changes(core)
+    attachments, listing, metadata = Attachments(core), Listing(core), Metadata(core)
     groups = Groups(core, snapshots)
     return {
         "CreateVolume": volumes.create,
-        "DeleteVolume": volumes.delete,
-        "ValidateVolumeCapabilities": volumes.validate,
-        "ControllerGetVolume": volumes.get,
+        "DeleteVolume": removal.delete,
+        "ValidateVolumeCapabilities": listing.validate,
+        "ControllerGetVolume": listing.get,
         "ControllerPublishVolume": attachments.publish,
         "ControllerUnpublishVolume": attachments.unpublish,
         "ControllerExpandVolume": changes.expand,

@@ -19,7 +19,7 @@ from moorage.framework.ephemeral import Ephemeral, is_ephemeral
 from moorage.framework.node_journal import NodeJournal, Published, Staged
 from moorage.framework.proof import bound_device, mount_at, shows_volume
 from moorage.framework.source import Source
-from moorage.framework.staging import Staging, node_key
+from moorage.framework.staging import Staging
 from moorage.framework.values import NodeVolume
 from moorage.host import loop
 from moorage.host.mount import ensure_bind_file, ensure_bind_mounted, ensure_unmounted
@@ -53,7 +53,6 @@ class Publishing:
             "NodePublishVolume",
             request,
             lambda: self._publish(request),
-            exclusive=(node_key(request.volume_id), f"target path {request.target_path!r}"),
         )
 
     async def _publish(self, request: m.NodePublishVolumeRequest) -> m.NodePublishVolumeResponse:
@@ -140,7 +139,6 @@ class Publishing:
             "NodeUnpublishVolume",
             request,
             lambda: self._unpublish(request),
-            exclusive=(node_key(request.volume_id), f"target path {request.target_path!r}"),
         )
 
     async def _unpublish(self, request: m.NodeUnpublishVolumeRequest) -> m.NodeUnpublishVolumeResponse:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from moorage.framework.driver import Driver
 from moorage.framework.inference import Mode
 from moorage.framework.plugin import Plugin, PluginError
 from moorage.framework.serving_http import ServingMetrics, routes
+from moorage.framework.states import LocalJournal
 from moorage.rpc.endpoint import SOCKET_MODE, Endpoint, EndpointError, parse_server_endpoint
 from moorage.rpc.server import ABORT_S, Server
 from moorage.spec.errors import CsiError
@@ -36,6 +38,7 @@ from moorage.state.errors import JournalError
 GRACE_S: Final = 25.0
 """How long a stop may take: less than the 30 s after which the kubelet kills."""
 _DRAIN_S: Final = 2.0
+_REPLICA_SET_POD: Final = re.compile(r"[a-z0-9.-]+-[bcdf-hj-np-tv-xz2456789]{8,10}-[bcdf-hj-np-tv-xz2456789]{5}")
 _CLOSE_S: Final = 1.0
 
 log = get_logger(__name__)
@@ -103,6 +106,23 @@ def state_directory(root: Path | None, driver_name: str, *, environment: Mapping
     if root is None:
         root = Path("/var/lib/moorage") if is_root else _xdg_state_home(environment) / "moorage"
     return root.absolute() / driver_name
+
+
+def placement_problem(driver_class: type[Driver], mode: Mode, *, environment: Mapping[str, str]) -> str:
+    """Why this process may not keep a journal where it runs, as a sentence; empty when it may.
+
+    A controller in a Deployment moves between machines and may run twice while it does, so a journal on local disk
+    is not its truth. Such a pod is told by its name, which the ReplicaSet makes and HOSTNAME holds.
+    """
+    if not isinstance(driver_class.state, LocalJournal) or mode == "node":
+        return ""
+    pod = environment.get("HOSTNAME", "") if environment.get("KUBERNETES_SERVICE_HOST") else ""
+    if not _REPLICA_SET_POD.fullmatch(pod):
+        return ""
+    return (
+        f"{driver_class.__name__} keeps its state in a journal on local disk, and pod {pod} looks like one of a "
+        "Deployment, which moves between nodes; run the controller in a StatefulSet or a DaemonSet"
+    )
 
 
 def _xdg_state_home(environment: Mapping[str, str]) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from msgspec import structs
 
 from moorage.base.faults import declare_step
@@ -13,7 +15,16 @@ from moorage.framework.translate import may_still_run
 from moorage.framework.values import NewSnapshot, SnapshotRecord, VolumeRecord
 from moorage.spec import messages as m
 from moorage.spec.compatibility import SnapshotFacts, snapshot_conflict, without_orchestrator_keys
-from moorage.spec.errors import AlreadyExists, InvalidArgument, SnapshotNotFound, Unavailable
+from moorage.spec.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    OperationPending,
+    SnapshotNotFound,
+    Unavailable,
+    VolumeNotFound,
+)
+from moorage.spec.locks import snapshot_key
 from moorage.spec.types import Snapshot
 
 INTENT = declare_step("framework.snapshot.intent", "the wish for a snapshot is recorded")
@@ -24,6 +35,7 @@ UNDONE = declare_step("framework.snapshot.undone", "a failed snapshot is undone 
 DELETING = declare_step("framework.snapshot.deleting", "the snapshot is marked as being deleted")
 DELETED = declare_step("framework.snapshot.deleted", "the driver has deleted the snapshot")
 FORGOTTEN = declare_step("framework.snapshot.forgotten", "the record of the deleted snapshot is erased")
+KEPT = declare_step("framework.snapshot.kept", "the mark is taken off a snapshot that must not be deleted now")
 
 
 class Snapshots:
@@ -38,8 +50,6 @@ class Snapshots:
             "CreateSnapshot",
             request,
             lambda: self._create(request),
-            exclusive=(f"snapshot name {request.name!r}",),
-            shared=(f"content of volume {request.source_volume_id!r}",),
         )
 
     async def _create(self, request: m.CreateSnapshotRequest) -> m.CreateSnapshotResponse:
@@ -50,18 +60,28 @@ class Snapshots:
                 await self.finish_delete(record)
             record = None
         if record is not None:
-            if conflict := snapshot_conflict(SnapshotFacts(source_volume_id=record.source_volume_id), request):
+            facts = SnapshotFacts(
+                source_volume_id=record.source_volume_id, accessible_topology=record.accessible_topology
+            )
+            if conflict := snapshot_conflict(facts, request):
                 raise AlreadyExists(f"snapshot name {request.name!r} is taken: {conflict}")
-            return m.CreateSnapshotResponse(snapshot=(await self.refreshed(record)).as_snapshot())
-        source = await core.known_volume(request.source_volume_id)
-        new = await self._intend(request)
-        record = await self._cut(new[0], new[1], source)
+            return m.CreateSnapshotResponse(snapshot=(await refreshed(core, record)).as_snapshot())
+        intent = await core.store.intent("snapshot", request.name)
+        try:
+            source = await core.known_volume(request.source_volume_id)
+        except VolumeNotFound as cause:
+            if intent is not None:
+                await self._undo(intent, cause)
+            raise
+        intent, new = await self._intend(request, intent)
+        record = await self._cut(intent, new, source)
         return m.CreateSnapshotResponse(snapshot=record.as_snapshot())
 
-    async def _intend(self, request: m.CreateSnapshotRequest) -> tuple[Intent, NewSnapshot]:
+    async def _intend(self, request: m.CreateSnapshotRequest, intent: Intent | None) -> tuple[Intent, NewSnapshot]:
         core = self._core
-        mark = fingerprint(request, without=("secrets", "accessibility_requirements"))
-        intent = await core.store.intent("snapshot", request.name)
+        parameters = without_orchestrator_keys(request.parameters)
+        bare = structs.replace(request, parameters=parameters)
+        mark = fingerprint(bare, without=("secrets", "accessibility_requirements"))
         if intent is not None and intent.fingerprint != mark:
             await self._undo(intent, cause=None)
             intent = None
@@ -74,10 +94,19 @@ class Snapshots:
                 fingerprint=mark,
                 token=snapshot_id,
                 started_at=core.clock.wall_time(),
+                snapshots=(
+                    SnapshotRecord(
+                        snapshot_id=snapshot_id,
+                        name=request.name,
+                        source_volume_id=request.source_volume_id,
+                        creation_time=core.clock.wall_time(),
+                        ready_to_use=False,
+                        parameters=parameters,
+                        deleting=True,
+                    ),
+                ),
             )
-            with INTENT:
-                await core.store.begin(intent)
-        parameters = without_orchestrator_keys(request.parameters)
+            await core.begin(INTENT, intent)
         new = NewSnapshot(
             snapshot_id=intent.object_id,
             name=request.name,
@@ -93,43 +122,29 @@ class Snapshots:
     async def _cut(self, intent: Intent, new: NewSnapshot, source: VolumeRecord) -> SnapshotRecord:
         core = self._core
         cut_at = core.clock.wall_time()
+        made: Snapshot | None = None
         try:
             with CUT:
-                made: Snapshot | None = await core.controller("create_snapshot", new, source)
+                made = await core.controller("create_snapshot", new, source)
+            snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
+            record = snapshot_record(new, snapshot)
+            core.check_response("CreateSnapshot", m.CreateSnapshotResponse(snapshot=record.as_snapshot()))
         except Exception as cause:
-            if may_still_run(cause):
-                raise
-            await self._undo(intent, cause)
+            if isinstance(cause, AlreadyExists):
+                await core.settle(UNDONE, intent)
+            elif not may_still_run(cause):
+                await self._undo(intent, cause, made)
             raise
-        snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
-        record = snapshot_record(new, snapshot)
         await core.settle(RECORDED, intent, put=(record,))
         log.info("snapshot.created", snapshot=record.snapshot_id, volume=source.volume_id)
         return record
 
-    async def refreshed(self, record: SnapshotRecord) -> SnapshotRecord:
-        """The record, asked again of the driver while it was not ready; readiness never goes back."""
+    async def _undo(self, intent: Intent, cause: Exception | None, made: Snapshot | None = None) -> None:
         core = self._core
-        if record.ready_to_use or not core.invoke.offers("snapshot_ready"):
-            return record
-        if not await core.controller("snapshot_ready", record):
-            return record
-        record = structs.replace(record, ready_to_use=True)
-        await core.settle(READY, put=(record,))
-        return record
-
-    async def _undo(self, intent: Intent, cause: Exception | None) -> None:
-        core = self._core
-        half = SnapshotRecord(
-            snapshot_id=intent.object_id,
-            name=intent.name,
-            source_volume_id="",
-            creation_time=intent.started_at,
-            ready_to_use=False,
-            deleting=True,
-        )
         try:
-            await core.controller("delete_snapshot", half)
+            for half in intent.snapshots:
+                own = structs.replace(half, snapshot_id=made.snapshot_id) if made and made.snapshot_id else half
+                await core.controller("delete_snapshot", own)
         except Exception as failure:
             log.warning("snapshot.undo_failed", snapshot=intent.object_id, exc_info=failure)
             raise Unavailable(
@@ -145,7 +160,6 @@ class Snapshots:
             "DeleteSnapshot",
             request,
             lambda: self._delete(request),
-            exclusive=(snapshot_key(request.snapshot_id),),
         )
 
     async def _delete(self, request: m.DeleteSnapshotRequest) -> m.DeleteSnapshotResponse:
@@ -160,13 +174,21 @@ class Snapshots:
         return m.DeleteSnapshotResponse()
 
     async def finish_delete(self, record: SnapshotRecord) -> None:
-        """Delete a snapshot, from wherever an earlier attempt stopped. The caller holds its key."""
+        """Delete a snapshot, from wherever an earlier attempt stopped. The caller holds its key.
+
+        FAILED_PRECONDITION leaves it as it was.
+        """
         core = self._core
-        if not record.deleting:
-            record = structs.replace(record, deleting=True)
-            await core.settle(DELETING, put=(record,))
-        with DELETED:
-            await core.controller("delete_snapshot", record)
+        begun = record.deleting
+        if not begun:
+            await core.settle(DELETING, put=(structs.replace(record, deleting=True),))
+        try:
+            with DELETED:
+                await core.controller("delete_snapshot", structs.replace(record, deleting=True))
+        except FailedPrecondition:
+            if not begun:
+                await core.settle(KEPT, put=(record,))
+            raise
         await core.settle(FORGOTTEN, drop=(record,))
         log.info("snapshot.deleted", snapshot=record.snapshot_id)
 
@@ -175,12 +197,23 @@ class Snapshots:
         record = await self._core.store.snapshot(request.snapshot_id)
         if record is None or record.deleting:
             raise SnapshotNotFound(request.snapshot_id)
-        return m.GetSnapshotResponse(snapshot=(await self.refreshed(record)).as_snapshot())
+        return m.GetSnapshotResponse(snapshot=(await refreshed(self._core, record)).as_snapshot())
 
 
-def snapshot_key(snapshot_id: str) -> str:
-    """The lock key of a snapshot: exclusive to delete it, shared to restore from it."""
-    return f"snapshot {snapshot_id!r}"
+async def refreshed(core: Core, record: SnapshotRecord) -> SnapshotRecord:
+    """The record, asked again of the driver while it was not ready; readiness never goes back.
+
+    It is written down only when nothing else works with the snapshot: a deletion must not be overwritten.
+    """
+    if record.ready_to_use or not core.invoke.offers("snapshot_ready"):
+        return record
+    if not await core.controller("snapshot_ready", record):
+        return record
+    ready = structs.replace(record, ready_to_use=True)
+    with suppress(OperationPending), core.calls.take("snapshot_ready", exclusive=(snapshot_key(record.snapshot_id),)):
+        if await core.store.snapshot(record.snapshot_id) == record:
+            await core.settle(READY, put=(ready,))
+    return ready
 
 
 def snapshot_record(new: NewSnapshot, snapshot: Snapshot) -> SnapshotRecord:

@@ -28,11 +28,6 @@ RELEASED = declare_step("node.unstage.released", "the driver has released the vo
 FORGOTTEN = declare_step("node.unstage.forgotten", "the record of the staging is erased")
 
 
-def node_key(volume_id: str) -> str:
-    """The lock key of a volume on this node."""
-    return f"volume {volume_id!r} on this node"
-
-
 class Staging:
     """Handlers of stage and unstage."""
 
@@ -42,9 +37,7 @@ class Staging:
 
     async def stage(self, request: m.NodeStageVolumeRequest) -> m.NodeStageVolumeResponse:
         """NodeStageVolume."""
-        return await self._core.calls.run(
-            "NodeStageVolume", request, lambda: self._stage(request), exclusive=(node_key(request.volume_id),)
-        )
+        return await self._core.calls.run("NodeStageVolume", request, lambda: self._stage(request))
 
     async def _stage(self, request: m.NodeStageVolumeRequest) -> m.NodeStageVolumeResponse:
         capability = request.volume_capability
@@ -136,7 +129,6 @@ class Staging:
             "NodeUnstageVolume",
             request,
             lambda: self._unstage(request),
-            exclusive=(node_key(request.volume_id),),
         )
 
     async def _unstage(self, request: m.NodeUnstageVolumeRequest) -> m.NodeUnstageVolumeResponse:

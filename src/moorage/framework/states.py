@@ -21,12 +21,18 @@ class BackendTags(Struct, frozen=True):
     """Intent and result are tags that the driver stores with each volume and snapshot.
 
     The driver must set `NewVolume.tags` (`NewSnapshot.tags`) in the same backend call that creates
-    the object, and implement `find_volumes` and `find_snapshots`, which give them back.
+    the object, and implement `list_tagged_volumes`, `list_tagged_snapshots` and `list_attachments`,
+    which give them back at once (a list that lags behind makes a second volume) and leave out what is
+    being deleted.
     """
 
 
 class Stateless(Struct, frozen=True):
-    """No record at all: every create is handed to the driver, which must be idempotent itself."""
+    """No record at all: every create is handed to the driver, which must be idempotent itself.
+
+    The driver implements `find_volume`, answers `AlreadyExists` itself, and cleans up after its own
+    failures. It can have no snapshots, and its volumes cannot be listed.
+    """
 
 
 State = LocalJournal | BackendTags | Stateless

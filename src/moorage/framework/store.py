@@ -21,7 +21,8 @@ Record = VolumeRecord | SnapshotRecord | GroupRecord | Attachment
 class Intent(Struct, frozen=True, kw_only=True):
     """A creation that has begun: kind is volume, snapshot or group; `object_id` is the id it will get.
 
-    `member_ids` are the ids of a group's snapshots. `fingerprint` tells a replay from another wish.
+    `volume` or `snapshots` (the members, for a group) is what may exist of it by now: enough to delete it,
+    and to repeat the creation as it was begun. `fingerprint` tells a replay from another wish.
     """
 
     kind: str
@@ -30,7 +31,8 @@ class Intent(Struct, frozen=True, kw_only=True):
     fingerprint: str
     token: str
     started_at: datetime
-    member_ids: tuple[str, ...] = ()
+    volume: VolumeRecord | None = None
+    snapshots: tuple[SnapshotRecord, ...] = ()
 
     @property
     def key(self) -> str:
@@ -39,7 +41,12 @@ class Intent(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Durable records of a driver; every method that changes something is one atomic, durable step."""
+    """Durable records of a driver; every method that changes something is one atomic, durable step.
+
+    `undoes` says whether what a failed creation left may be deleted: only where it is known to be its own.
+    """
+
+    undoes: bool
 
     async def volume(self, volume_id: str) -> VolumeRecord | None:
         """The volume of this id."""

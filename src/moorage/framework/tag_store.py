@@ -15,13 +15,15 @@ from msgspec import structs
 
 from moorage.framework.invoke import Invoker
 from moorage.framework.store import Intent, Record
-from moorage.framework.tags import derived_id, read_snapshot_tags, read_volume_tags
+from moorage.framework.tags import SnapshotFactsTag, derived_id, read_snapshot_tags, read_volume_tags
 from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
 from moorage.spec.types import Snapshot, Volume
 
 
 class TagStore:
     """A `Store` without state: safe for any number of replicas, at the price of a listing for each question."""
+
+    undoes = True
 
     def __init__(self, invoke: Invoker) -> None:
         self._invoke = invoke
@@ -62,31 +64,38 @@ class TagStore:
 
     async def snapshots(self, *, source_volume_id: str = "") -> Sequence[SnapshotRecord]:
         """All snapshots that carry our tags, or those of one volume, ordered by id."""
+        return [record for record, _ in await self._tagged() if source_volume_id in ("", record.source_volume_id)]
+
+    async def _tagged(self) -> Sequence[tuple[SnapshotRecord, SnapshotFactsTag]]:
         if not self._invoke.offers("list_tagged_snapshots"):
             return ()
         listed: Iterable[tuple[Snapshot, Mapping[str, str]]] = await self._ask("list_tagged_snapshots")
         found = []
         for snapshot, tags in listed:
             facts = read_snapshot_tags(tags)
-            if facts is not None and source_volume_id in ("", facts.source_volume_id):
-                found.append(
-                    SnapshotRecord(
-                        snapshot_id=snapshot.snapshot_id,
-                        name=facts.name,
-                        source_volume_id=facts.source_volume_id,
-                        creation_time=snapshot.creation_time,
-                        size_bytes=snapshot.size_bytes,
-                        ready_to_use=snapshot.ready_to_use,
-                        parameters=facts.parameters,
-                        group_snapshot_id=facts.group_snapshot_id,
-                        accessible_topology=snapshot.accessible_topology,
-                    )
+            if facts is not None:
+                record = SnapshotRecord(
+                    snapshot_id=snapshot.snapshot_id,
+                    name=facts.name,
+                    source_volume_id=facts.source_volume_id,
+                    creation_time=snapshot.creation_time,
+                    size_bytes=snapshot.size_bytes,
+                    ready_to_use=snapshot.ready_to_use,
+                    parameters=facts.parameters,
+                    group_snapshot_id=facts.group_snapshot_id,
+                    accessible_topology=snapshot.accessible_topology,
                 )
-        return sorted(found, key=lambda record: record.snapshot_id)
+                found.append((record, facts))
+        return sorted(found, key=lambda pair: pair[0].snapshot_id)
 
     async def group(self, group_snapshot_id: str) -> GroupRecord | None:
-        """The group of this id, put together from its members."""
-        members = [r for r in await self.snapshots() if r.group_snapshot_id == group_snapshot_id]
+        """The group of this id, put together from its members.
+
+        While members are missing its creation or its deletion has stopped half way. Which of the two cannot be
+        told, and a second cut would be of another instant, so it counts as being deleted.
+        """
+        pairs = [pair for pair in await self._tagged() if pair[0].group_snapshot_id == group_snapshot_id]
+        members = [record for record, _ in pairs]
         if not members:
             return None
         return GroupRecord(
@@ -96,6 +105,7 @@ class TagStore:
             snapshot_ids=tuple(member.snapshot_id for member in members),
             creation_time=min(member.creation_time for member in members),
             parameters=members[0].parameters,
+            deleting=len(members) < pairs[0][1].group_size,
         )
 
     async def group_named(self, name: str) -> GroupRecord | None:

@@ -30,6 +30,7 @@ class SnapshotFactsTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     source_volume_id: str
     parameters: Mapping[str, str] = {}
     group_snapshot_id: str = ""
+    group_size: int = 0
 
 
 def derived_id(kind: str, name: str) -> str:
@@ -43,11 +44,15 @@ def volume_tags(record: VolumeRecord) -> dict[str, str]:
 
 
 def snapshot_tags(
-    name: str, source_volume_id: str, parameters: Mapping[str, str], *, group: str = ""
+    name: str, source_volume_id: str, parameters: Mapping[str, str], *, group: str = "", group_size: int = 0
 ) -> dict[str, str]:
-    """The tags of a snapshot."""
+    """The tags of a snapshot; `group_size` is how many members its group has when it is whole."""
     facts = SnapshotFactsTag(
-        name=name, source_volume_id=source_volume_id, parameters=parameters, group_snapshot_id=group
+        name=name,
+        source_volume_id=source_volume_id,
+        parameters=parameters,
+        group_snapshot_id=group,
+        group_size=group_size,
     )
     return _pack("snapshot", name, msgspec.json.encode(facts))
 

@@ -16,7 +16,8 @@ from moorage.spec.errors import CsiError, FailedPrecondition, Internal, Resource
 from moorage.state.errors import JournalError
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
-_TROUBLE = frozenset({errno.EIO, errno.EROFS, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN})
+_TROUBLE = frozenset({errno.EIO, errno.EROFS, errno.ENOTCONN, errno.ESTALE, errno.EBUSY, errno.EAGAIN})
+_AWAY = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
 
 
 def may_still_run(error: Exception) -> bool:
@@ -42,6 +43,10 @@ def as_csi_error(error: Exception) -> CsiError | None:
             return Internal(f"{program} failed with status {status}; the driver's log has its output")
         case OSError(errno=number) if number in _NO_SPACE:
             return ResourceExhausted("no space is left in the storage; free some or add to it")
+        case TimeoutError() | ConnectionError():
+            return Unavailable("the storage system does not answer; what was asked of it may go on; repeat the call")
+        case OSError(errno=number) if number in _AWAY:
+            return Unavailable("the storage system cannot be reached; mend the network and repeat the call")
         case OSError(errno=number) if number in _TROUBLE:
             name = errno.errorcode[number]
             return Unavailable(f"the storage cannot be used now ({name}); mend it and repeat the call")

@@ -12,7 +12,6 @@ from moorage.framework.device_mount import grow_mounted
 from moorage.framework.node_journal import NodeJournal
 from moorage.framework.proof import bound_device, device_showing, mount_at, shows_volume
 from moorage.framework.source import Directory, ImageFile, Source
-from moorage.framework.staging import node_key
 from moorage.framework.values import NodeVolume
 from moorage.host import loop
 from moorage.host.device import size_of
@@ -49,7 +48,6 @@ class Usage:
             "NodeExpandVolume",
             request,
             lambda: self._expand(request),
-            exclusive=(node_key(request.volume_id),),
         )
 
     async def _expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:

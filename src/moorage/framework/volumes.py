@@ -1,4 +1,4 @@
-"""CreateVolume, DeleteVolume and what asks about volumes.
+"""CreateVolume.
 
 The promise kept here: after any number of crashes, lost replies and replays there is exactly one
 volume of a name, or none. The order is always: intent recorded, driver called, result recorded
@@ -8,12 +8,16 @@ intent; while something may still exist only a code that is not final is answere
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from msgspec import structs
 
 from moorage.base.faults import declare_step
 from moorage.framework.calls import fingerprint
 from moorage.framework.core import Core, log
+from moorage.framework.removal import Removal
 from moorage.framework.sizing import minimum_bytes
+from moorage.framework.snapshots import refreshed
 from moorage.framework.store import Intent
 from moorage.framework.tags import volume_tags
 from moorage.framework.translate import may_still_run
@@ -23,54 +27,71 @@ from moorage.spec.capacity import choose_size
 from moorage.spec.compatibility import VolumeFacts, volume_conflict, without_orchestrator_keys
 from moorage.spec.errors import (
     AlreadyExists,
-    FailedPrecondition,
+    CsiError,
     Internal,
     InvalidArgument,
     OutOfRange,
     ResourceExhausted,
     Unavailable,
-    VolumeInUse,
 )
+from moorage.spec.locks import whole_volume
 from moorage.spec.topology import choose, matches
-from moorage.spec.types import CapacityRange, SnapshotSource, Topology, Volume, VolumeSource
+from moorage.spec.types import (
+    CapacityRange,
+    MountAccess,
+    SnapshotSource,
+    Topology,
+    Volume,
+    VolumeCapability,
+    VolumeSource,
+)
 
 INTENT = declare_step("framework.volume.intent", "the wish for a volume is recorded")
 MADE = declare_step("framework.volume.made", "the driver has made the volume")
 RECORDED = declare_step("framework.volume.recorded", "the volume is recorded and the intent erased")
 UNDONE = declare_step("framework.volume.undone", "a failed creation is undone and its intent erased")
-DELETING = declare_step("framework.volume.deleting", "the volume is marked as being deleted")
-DELETED = declare_step("framework.volume.deleted", "the driver has deleted the volume")
-FORGOTTEN = declare_step("framework.volume.forgotten", "the record of the deleted volume is erased")
+
+Origin: TypeAlias = SnapshotRecord | VolumeRecord | None
 
 
 class Volumes:
-    """Handlers of the volume RPCs of the controller service."""
+    """Handler of volume creation."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-
-    # --- create ---
+        self._removal = Removal(core)
 
     async def create(self, request: m.CreateVolumeRequest) -> m.CreateVolumeResponse:
         """CreateVolume."""
         core = self._core
-        core.check_capabilities(request.volume_capabilities)
-        self._check_source(request)
-        core.effective_parameters(request.parameters, request.mutable_parameters)
+        refusal = self._refusal(request)
+        if refusal is not None and await core.store.intent("volume", request.name) is None:
+            raise refusal
         return await core.calls.run(
             "CreateVolume",
             request,
             lambda: self._create(request),
-            exclusive=(f"volume name {request.name!r}",),
-            shared=_source_keys(request),
         )
+
+    def _refusal(self, request: m.CreateVolumeRequest) -> CsiError | None:
+        """Why this driver can make no such volume, whatever exists already."""
+        core = self._core
+        try:
+            core.check_capabilities(request.volume_capabilities)
+            core.effective_parameters(request.parameters, request.mutable_parameters)
+        except CsiError as error:
+            return error
+        restores = isinstance(request.volume_content_source, SnapshotSource)
+        if restores and not core.invoke.offers("restore_snapshot"):
+            return InvalidArgument(f"{core.driver.name} cannot restore snapshots; leave volume_content_source out")
+        return None
 
     async def _create(self, request: m.CreateVolumeRequest) -> m.CreateVolumeResponse:
         store = self._core.store
         record = await store.volume_named(request.name)
         if record is not None and record.deleting:
-            with self._core.calls.take("CreateVolume", exclusive=_delete_keys(record.volume_id)):
-                await self._finish_delete(record)
+            with self._core.calls.take("CreateVolume", exclusive=whole_volume(record.volume_id)):
+                await self._removal.finish(record)
             record = None
         if record is not None:
             if conflict := volume_conflict(_facts(record), request):
@@ -80,17 +101,25 @@ class Volumes:
         record = await self._make(request, intent, new, source)
         return m.CreateVolumeResponse(volume=record.as_volume())
 
-    async def _intend(
-        self, request: m.CreateVolumeRequest
-    ) -> tuple[Intent, NewVolume, SnapshotRecord | VolumeRecord | None]:
-        """Everything that can refuse the wish is asked before the intent is recorded."""
+    async def _intend(self, request: m.CreateVolumeRequest) -> tuple[Intent, NewVolume, Origin]:
+        """Everything that can refuse the wish is asked before the intent is recorded.
+
+        What is left of an earlier attempt is undone when the wish is another one now, or is refused.
+        """
         core = self._core
-        source = await self._source(request)
-        mark = fingerprint(request, without=("secrets", "accessibility_requirements"))
-        new = self._wish(request, await self._places(request), source)
         intent = await core.store.intent("volume", request.name)
-        if intent is not None and intent.fingerprint != mark:
-            await self._undo(intent, structs.replace(new, volume_id=intent.object_id), cause=None)
+        try:
+            if refusal := self._refusal(request):
+                raise refusal
+            source = await self._source(request)
+            new = self._wish(request, await self._places(request), source)
+        except Exception as cause:
+            if intent is not None and not may_still_run(cause):
+                await self._undo(intent, cause)
+            raise
+        mark = _mark(request)
+        if intent is not None and not _continues(intent, mark, new):
+            await self._undo(intent, cause=None)
             intent = None
         if intent is None:
             volume_id = core.store.new_id("volume", request.name)
@@ -101,18 +130,23 @@ class Volumes:
                 fingerprint=mark,
                 token=volume_id,
                 started_at=core.clock.wall_time(),
+                volume=_half_made(request, structs.replace(new, volume_id=volume_id)),
             )
-            with INTENT:
-                await core.store.begin(intent)
-        new = structs.replace(new, volume_id=intent.object_id, token=intent.token)
-        tags = volume_tags(_record(request, new, _as_asked(new)))
-        return intent, structs.replace(new, tags=tags), source
+            await core.begin(INTENT, intent)
+        begun = intent.volume
+        new = structs.replace(
+            new,
+            volume_id=intent.object_id,
+            token=intent.token,
+            topology=begun.accessible_topology if begun is not None else new.topology,
+        )
+        return intent, structs.replace(new, tags=volume_tags(_record(request, new, _as_asked(new)))), source
 
     def _wish(
         self,
         request: m.CreateVolumeRequest,
         places: tuple[Topology, ...],
-        source: SnapshotRecord | VolumeRecord | None,
+        source: Origin,
     ) -> NewVolume:
         driver = self._core.driver
         merged, mutable = self._core.effective_parameters(request.parameters, request.mutable_parameters)
@@ -154,10 +188,10 @@ class Volumes:
             available = await core.controller("places")
         return choose(request.accessibility_requirements, available)
 
-    async def _source(self, request: m.CreateVolumeRequest) -> SnapshotRecord | VolumeRecord | None:
+    async def _source(self, request: m.CreateVolumeRequest) -> Origin:
         match request.volume_content_source:
             case SnapshotSource(snapshot_id):
-                snapshot = await self._core.known_snapshot(snapshot_id)
+                snapshot = await refreshed(self._core, await self._core.known_snapshot(snapshot_id))
                 if not snapshot.ready_to_use:
                     raise Unavailable(f"snapshot {snapshot_id!r} is not ready to use yet; repeat the call later")
                 return snapshot
@@ -166,35 +200,32 @@ class Volumes:
             case _:
                 return None
 
-    def _check_source(self, request: m.CreateVolumeRequest) -> None:
-        if isinstance(request.volume_content_source, SnapshotSource) and not self._core.invoke.offers(
-            "restore_snapshot"
-        ):
-            raise InvalidArgument(f"{self._core.driver.name} cannot restore snapshots; leave volume_content_source out")
-
     async def _make(
-        self,
-        request: m.CreateVolumeRequest,
-        intent: Intent,
-        new: NewVolume,
-        source: SnapshotRecord | VolumeRecord | None,
+        self, request: m.CreateVolumeRequest, intent: Intent, new: NewVolume, source: Origin
     ) -> VolumeRecord:
         core = self._core
+        made: Volume | None = None
         try:
             with MADE:
                 made = await self._call_driver(new, source)
+        except Exception as cause:
+            if isinstance(cause, AlreadyExists):
+                await core.settle(UNDONE, intent)
+            elif not may_still_run(cause):
+                await self._undo(intent, cause, made)
+            raise
+        await self._check_own(intent, new, made)
+        try:
             record = _record(request, new, _completed(made or _as_asked(new), new))
             self._check_made(new, record)
         except Exception as cause:
-            if may_still_run(cause):
-                raise
-            await self._undo(intent, new, cause)
+            await self._undo(intent, cause, made)
             raise
         await core.settle(RECORDED, intent, put=(record,))
         log.info("volume.created", volume=record.volume_id, size_bytes=record.capacity_bytes)
         return record
 
-    async def _call_driver(self, new: NewVolume, source: SnapshotRecord | VolumeRecord | None) -> Volume | None:
+    async def _call_driver(self, new: NewVolume, source: Origin) -> Volume | None:
         made: Volume | None
         if isinstance(source, SnapshotRecord):
             made = await self._core.controller("restore_snapshot", new, source)
@@ -204,114 +235,69 @@ class Volumes:
             made = await self._core.controller("create_volume", new)
         return made
 
+    async def _check_own(self, intent: Intent, new: NewVolume, made: Volume | None) -> None:
+        """A storage system that cuts names short may answer with somebody else's volume: hands off it."""
+        core = self._core
+        if made is None or made.volume_id == new.volume_id:
+            return
+        other = await core.store.volume(made.volume_id)
+        if other is not None and other.name != new.name:
+            await core.settle(UNDONE, intent)
+            raise Internal(
+                f"the storage system took volume name {new.name!r} for {other.name!r}; the driver must make "
+                "names that differ"
+            )
+
     def _check_made(self, new: NewVolume, record: VolumeRecord) -> None:
-        """What the storage system really gave must be what was asked for."""
-        if not record.volume_id:
-            raise Internal("the driver returned a volume without an id; this is a defect of the driver")
+        """What the storage system really gave must be what was asked for, and fit into an answer."""
         if record.capacity_bytes and not new.capacity_range.contains(record.capacity_bytes):
             raise OutOfRange(
                 f"the storage system gave {record.capacity_bytes} bytes, outside of the range that was asked for"
             )
         if record.accessible_topology and not matches(new.requirement, record.accessible_topology):
             raise ResourceExhausted("the storage system put the volume where it may not be; no allowed place has room")
+        self._core.check_response("CreateVolume", m.CreateVolumeResponse(volume=record.as_volume()))
 
-    async def _undo(self, intent: Intent, new: NewVolume, cause: Exception | None) -> None:
+    async def _undo(self, intent: Intent, cause: Exception | None, made: Volume | None = None) -> None:
         """Delete what a creation made, then erase its intent; not final while that fails."""
         core = self._core
+        if not core.store.undoes:
+            return
+        half = intent.volume or VolumeRecord(volume_id=intent.object_id, name=intent.name, capacity_bytes=0)
+        if made is not None and made.volume_id:
+            half = structs.replace(half, volume_id=made.volume_id, volume_context=made.volume_context)
         try:
-            await core.controller("delete_volume", _half_made(new))
+            await core.controller("delete_volume", half)
         except Exception as failure:
-            log.warning("volume.undo_failed", volume=new.volume_id, error=type(failure).__name__, exc_info=failure)
+            log.warning("volume.undo_failed", volume=half.volume_id, error=type(failure).__name__, exc_info=failure)
             raise Unavailable(
-                f"creation of volume {new.volume_id!r} failed and is not undone yet; repeat the call to try again"
+                f"creation of volume {half.volume_id!r} failed and is not undone yet; repeat the call to try again"
             ) from (cause or failure)
         await core.settle(UNDONE, intent)
 
-    # --- delete ---
 
-    async def delete(self, request: m.DeleteVolumeRequest) -> m.DeleteVolumeResponse:
-        """DeleteVolume; a volume that is gone is fine."""
-        return await self._core.calls.run(
-            "DeleteVolume", request, lambda: self._delete(request), exclusive=_delete_keys(request.volume_id)
-        )
-
-    async def _delete(self, request: m.DeleteVolumeRequest) -> m.DeleteVolumeResponse:
-        core = self._core
-        record = await core.find_volume(request.volume_id)
-        if record is None:
-            return m.DeleteVolumeResponse()
-        if not record.deleting:
-            await self._check_unused(record)
-        await self._finish_delete(record)
-        return m.DeleteVolumeResponse()
-
-    async def _check_unused(self, record: VolumeRecord) -> None:
-        core = self._core
-        if nodes := sorted(a.node_id for a in await core.store.attachments(volume_id=record.volume_id)):
-            raise VolumeInUse(f"volume {record.volume_id!r} is published to {', '.join(nodes)}; unpublish it first")
-        if paths := core.here(record.volume_id):
-            raise VolumeInUse(f"volume {record.volume_id!r} is in use at {paths[0]}; unpublish and unstage it first")
-        if not core.driver.snapshots_outlive_volumes:
-            snapshots = await core.store.snapshots(source_volume_id=record.volume_id)
-            if snapshots:
-                raise FailedPrecondition(
-                    f"volume {record.volume_id!r} has {len(snapshots)} snapshots that cannot outlive it; "
-                    "delete them first"
-                )
-
-    async def _finish_delete(self, record: VolumeRecord) -> None:
-        core = self._core
-        if not record.deleting:
-            record = structs.replace(record, deleting=True)
-            await core.settle(DELETING, put=(record,))
-        with DELETED:
-            await core.controller("delete_volume", record)
-        await core.settle(FORGOTTEN, drop=(record,))
-        log.info("volume.deleted", volume=record.volume_id)
-
-    # --- questions ---
-
-    async def validate(self, request: m.ValidateVolumeCapabilitiesRequest) -> m.ValidateVolumeCapabilitiesResponse:
-        """ValidateVolumeCapabilities."""
-        record = await self._core.known_volume(request.volume_id)
-        for capability in request.volume_capabilities:
-            reason = self._core.driver.supports(capability)
-            if reason is None and record.volume_capabilities:
-                reason = _access_type_reason(record, capability.is_block)
-            if reason:
-                return m.ValidateVolumeCapabilitiesResponse(message=reason)
-        return m.ValidateVolumeCapabilitiesResponse(
-            confirmed=m.Confirmed(
-                volume_context=request.volume_context,
-                volume_capabilities=request.volume_capabilities,
-                parameters=request.parameters,
-                mutable_parameters=request.mutable_parameters,
-            )
-        )
-
-    async def get(self, request: m.ControllerGetVolumeRequest) -> m.ControllerGetVolumeResponse:
-        """ControllerGetVolume."""
-        record = await self._core.known_volume(request.volume_id)
-        attached = await self._core.store.attachments(volume_id=record.volume_id)
-        nodes = tuple(sorted(a.node_id for a in attached))
-        return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=m.VolumeStatus(published_node_ids=nodes))
+def _mark(request: m.CreateVolumeRequest) -> str:
+    """What makes a wish the same wish: neither where the nodes are now nor what the orchestrator adds."""
+    bare = structs.replace(
+        request,
+        parameters=without_orchestrator_keys(request.parameters),
+        mutable_parameters=without_orchestrator_keys(request.mutable_parameters),
+    )
+    return fingerprint(bare, without=("secrets", "accessibility_requirements"))
 
 
-def _source_keys(request: m.CreateVolumeRequest) -> tuple[str, ...]:
-    match request.volume_content_source:
-        case SnapshotSource(snapshot_id):
-            return (f"snapshot {snapshot_id!r}",)
-        case VolumeSource(volume_id):
-            return (f"content of volume {volume_id!r}",)
-        case _:
-            return ()
+def _continues(intent: Intent, mark: str, new: NewVolume) -> bool:
+    """Whether what was begun is what is wished for now: the same size, at a place that is still allowed."""
+    begun = intent.volume
+    return (
+        intent.fingerprint == mark
+        and begun is not None
+        and begun.capacity_bytes == new.size_bytes
+        and matches(new.requirement, begun.accessible_topology)
+    )
 
 
-def _delete_keys(volume_id: str) -> tuple[str, ...]:
-    return (f"volume {volume_id!r}", f"content of volume {volume_id!r}", f"volume {volume_id!r} on this node")
-
-
-def _content_bytes(source: SnapshotRecord | VolumeRecord | None) -> int:
+def _content_bytes(source: Origin) -> int:
     match source:
         case SnapshotRecord(size_bytes=size):
             return size
@@ -350,7 +336,7 @@ def _record(request: m.CreateVolumeRequest, new: NewVolume, volume: Volume) -> V
         volume_id=volume.volume_id,
         name=new.name,
         capacity_bytes=volume.capacity_bytes,
-        volume_capabilities=new.volume_capabilities,
+        volume_capabilities=tuple(map(_without_flags, new.volume_capabilities)),
         parameters=without_orchestrator_keys(request.parameters),
         mutable_parameters=new.mutable_parameters,
         volume_context=volume.volume_context,
@@ -359,19 +345,15 @@ def _record(request: m.CreateVolumeRequest, new: NewVolume, volume: Volume) -> V
     )
 
 
-def _half_made(new: NewVolume) -> VolumeRecord:
-    """What is known of a volume whose creation did not end: enough for `delete_volume`."""
-    return VolumeRecord(
-        volume_id=new.volume_id,
-        name=new.name,
-        capacity_bytes=new.size_bytes,
-        volume_capabilities=new.volume_capabilities,
-        parameters=new.parameters,
-        deleting=True,
-    )
+def _without_flags(capability: VolumeCapability) -> VolumeCapability:
+    """Mount flags belong to a mount, not to the volume, and may be secret: they are not kept."""
+    access = capability.access_type
+    if not isinstance(access, MountAccess):
+        return capability
+    return structs.replace(capability, access_type=structs.replace(access, mount_flags=()))
 
 
-def _access_type_reason(record: VolumeRecord, block: bool) -> str | None:
-    if any(capability.is_block == block for capability in record.volume_capabilities):
-        return None
-    return f"the volume was created for {'mounted' if block else 'raw block'} access"
+def _half_made(request: m.CreateVolumeRequest, new: NewVolume) -> VolumeRecord:
+    """What is known of a volume whose creation has not ended: enough for `delete_volume`."""
+    asked = structs.replace(_as_asked(new), accessible_topology=new.topology)
+    return structs.replace(_record(request, new, asked), deleting=True)

@@ -261,8 +261,6 @@ def _declared_snapshot(snapshot: t.Snapshot, declared: Declared) -> Iterator[str
 def _declared_node(info: m.NodeGetInfoResponse, declared: Declared) -> Iterator[str]:
     needed = t.PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS
     yield from _undeclared_topology(info.accessible_topology, needed, declared)
-    if info.accessible_topology is None and declared.has(needed):
-        yield f"has no accessible_topology although the plugin declares {needed.name}"
 
 
 def _undeclared_topology(topology: object, needed: t.PluginCapability, declared: Declared) -> Iterator[str]:

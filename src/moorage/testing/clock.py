@@ -16,9 +16,7 @@ from datetime import UTC, datetime, timedelta
 class VirtualClock:
     """A `Clock` whose time passes only through `advance` and `shift`; for use inside one event loop."""
 
-    def __init__(
-        self, *, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), settle_rounds: int = 50
-    ) -> None:
+    def __init__(self, *, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), settle_rounds: int = 50) -> None:
         """`settle_rounds` is how many turns of the event loop woken tasks get before time moves on."""
         self._start = start
         self._elapsed_s = 0.0

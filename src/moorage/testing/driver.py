@@ -78,6 +78,7 @@ class DriverProcess:
     async def start(self, *, faults: Sequence[Mapping[str, Any]] = (), trace: Path | None = None) -> None:
         """Start the driver with a plan of faults and wait until it answers Probe. Raises `DriverDied`."""
         environment = {**os.environ, **self._environment}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a driver that is started often should start fast
         if faults or trace is not None:
             plan: dict[str, Any] = {"rules": list(faults)}
             if trace is not None:

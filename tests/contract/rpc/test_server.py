@@ -319,9 +319,6 @@ async def test_finished_calls_fill_the_histogram_with_codes_as_go_spells_them(se
     )
 
 
-# --- constant replies -------------------------------------------------------------------------------
-
-
 async def test_constant_replies_follow_the_handler(serve: Serve) -> None:
     """The bytes of a reply may be kept only for the very same object."""
     answers = [ProbeResponse(ready=False), ProbeResponse(ready=True)]

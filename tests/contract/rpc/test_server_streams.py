@@ -38,7 +38,6 @@ from moorage.spec.types import (
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Client]]
 Install = Callable[[str], None]
 DELETE = DeleteVolumeRequest(volume_id="v1")
-# --- streams ----------------------------------------------------------------------------------------
 
 ALLOCATED = GetMetadataAllocatedRequest(snapshot_id="s1")
 

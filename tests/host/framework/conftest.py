@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples.toy_driver import ToyConfig, ToyDriver
+
 from moorage.framework import Driver
 from moorage.framework.plugin import Plugin
 from moorage.host import loop
@@ -23,8 +25,6 @@ from moorage.spec.types import (
     MountAccess,
     VolumeCapability,
 )
-
-from examples.toy_driver import ToyConfig, ToyDriver
 
 MIB = 1 << 20
 

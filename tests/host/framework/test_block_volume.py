@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.host.framework.conftest import MIB, Bench, block
+
 from moorage.host.device import size_of
 from moorage.spec import messages as m
 from moorage.spec.types import AccessMode, CapacityRange
-
-from tests.host.framework.conftest import MIB, Bench, block
 
 pytestmark = pytest.mark.root
 

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.host.framework.conftest import MIB, Bench, mounted, write
+
 from moorage.host import loop
 from moorage.host.mountinfo import find_mount
 from moorage.spec import messages as m
 from moorage.spec.errors import AlreadyExists, CsiError, FailedPrecondition, NotFound, VolumeInUse
 from moorage.spec.types import AccessMode, CapacityRange, UsageUnit, VolumeSource
-
-from tests.host.framework.conftest import MIB, Bench, mounted, write
 
 pytestmark = pytest.mark.root
 

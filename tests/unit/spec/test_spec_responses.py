@@ -290,7 +290,6 @@ PUBLISHED = Declared(controller=frozenset({t.ControllerCapability.LIST_VOLUMES_P
             CONSTRAINED, Declared(plugin=frozenset({t.PluginCapability.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS})),
             id="snapshot-topology",
         ),
-        pytest.param("NodeGetInfo", m.NodeGetInfoResponse("n"), CONSTRAINED, Declared(), id="node-lacks-topology"),
         pytest.param(
             "NodeGetInfo", m.NodeGetInfoResponse("n", 0, TOPOLOGY), Declared(), CONSTRAINED,
             id="node-topology-undeclared",
@@ -304,6 +303,11 @@ def test_what_is_declared_binds(name: str, response: Struct, wrong: Declared, ri
     assert len(response_problems(RPCS[name], response, wrong)) == 1
     assert response_problems(RPCS[name], response, right) == []
     assert response_problems(RPCS[name], response) == []
+
+
+def test_the_topology_of_a_node_is_optional() -> None:
+    """The specification says so, although csi-sanity and schedulers want it."""
+    assert response_problems(RPCS["NodeGetInfo"], m.NodeGetInfoResponse("n"), CONSTRAINED) == []
 
 
 def test_repeated_capabilities_show_in_the_message_only() -> None:

@@ -1,0 +1,239 @@
+"""A `BackendTags` driver that forgets everything between any two calls still makes one object for one name.
+
+The state directory is deleted and the plugin made anew at random, replies get lost, creations fail half way;
+the caller does what an orchestrator does: it repeats a call until its answer is final.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.controller import MIB, Controller, attach, clone, create, restore
+
+import moorage.framework as csi
+from moorage.spec import messages as m
+from moorage.spec.errors import CsiError, Unavailable
+from moorage.spec.types import CapacityRange
+from moorage.testing.memory import TaggedDriver
+
+NAMES = st.sampled_from(["a", "b", "../c", "d d"])
+SIZES = st.sampled_from([4 * MIB, 8 * MIB, 16 * MIB])
+EFFECTS = (
+    "create_volume",
+    "clone_volume",
+    "restore_snapshot",
+    "delete_volume",
+    "create_snapshot",
+    "delete_snapshot",
+    "create_group_snapshot",
+    "controller_publish",
+    "controller_unpublish",
+    "expand_volume",
+    "list_tagged_volumes",
+    "list_tagged_snapshots",
+)
+FAULTS = st.lists(st.tuples(st.sampled_from(EFFECTS), st.booleans()), max_size=3)
+
+
+class Forgetful(TaggedDriver):
+    """Has a node side, so that there is a state directory to lose."""
+
+    snapshots_outlive_volumes = True
+
+    def node_info(self) -> csi.NodeInfo:
+        return csi.NodeInfo(node_id="node-1")
+
+    def node_source(self, volume: csi.NodeVolume) -> csi.Source:
+        raise csi.VolumeNotFound(volume.volume_id)
+
+
+class Orchestrator(RuleBasedStateMachine):
+    """Calls the plugin and keeps its own account of what must exist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = Path(tempfile.mkdtemp(prefix="moorage-amnesia-"))
+        self.volumes: dict[str, str] = {}
+        self.data: dict[str, str] = {}
+        self.snapshots: dict[str, tuple[str, str]] = {}
+        self.groups: dict[str, dict[str, str]] = {}
+        self.attached: set[tuple[str, str]] = set()
+        self.forget_each_time = False
+        self.controller = Controller(self.directory / "state", driver=Forgetful)
+
+    @initialize(always=st.booleans())
+    def begin(self, *, always: bool) -> None:
+        self.forget_each_time = always
+        self.runner.run(self.controller.plugin.start())
+
+    @rule()
+    def forget(self) -> None:
+        """The node is lost, and another one takes over."""
+        self.runner.run(self._forget())
+
+    async def _forget(self) -> None:
+        await self.controller.plugin.stop()
+        shutil.rmtree(self.controller.directory)
+        await self.controller.restart()
+
+    def until_final(self, request: msgspec.Struct, faults: list[tuple[str, bool]]) -> Any:
+        """The answer to a call, repeated while it may still be running; None for a final error."""
+        for method, after in faults:
+            self.controller.storage.fail(method, Unavailable("lost"), after=after)
+
+        async def calls() -> Any:
+            for _ in range(20):
+                if self.forget_each_time:
+                    await self._forget()
+                try:
+                    return await self.controller.call(request)
+                except CsiError as error:
+                    if error.final:
+                        return None
+            raise AssertionError(f"{request} never came to an end")
+
+        answer = self.runner.run(calls())
+        self.controller.storage.clear_troubles()
+        return answer
+
+    def made(self, name: str, answer: m.CreateVolumeResponse | None, data: str, *, known: bool) -> None:
+        if answer is None:
+            assert not known or name in self.volumes
+            return
+        volume_id = answer.volume.volume_id
+        assert self.volumes.setdefault(name, volume_id) == volume_id
+        if volume_id not in self.data:
+            self.data[volume_id] = data
+
+    @rule(name=NAMES, size=SIZES, faults=FAULTS)
+    def create(self, name: str, size: int, faults: list[tuple[str, bool]]) -> None:
+        fresh = name not in self.volumes
+        answer = self.until_final(create(name, size), faults)
+        self.made(name, answer, "", known=True)
+        if fresh and answer is not None:
+            assert answer.volume.capacity_bytes == size
+            self.write(answer.volume.volume_id, f"{name} {len(self.data)}")
+
+    def write(self, volume_id: str, data: str) -> None:
+        self.controller.storage.content.volumes[volume_id].data = data
+        self.data[volume_id] = data
+
+    @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), name=NAMES, faults=FAULTS)
+    def clone(self, pick: st.DataObject, name: str, faults: list[tuple[str, bool]]) -> None:
+        source = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
+        answer = self.until_final(clone(name, source, size=16 * MIB), faults)
+        self.made(name, answer, self.data[source], known=True)
+
+    @precondition(lambda self: self.snapshots)
+    @rule(pick=st.data(), name=NAMES, faults=FAULTS)
+    def restore(self, pick: st.DataObject, name: str, faults: list[tuple[str, bool]]) -> None:
+        snapshot_id, data = self.snapshots[pick.draw(st.sampled_from(sorted(self.snapshots)))]
+        answer = self.until_final(restore(name, snapshot_id, size=16 * MIB), faults)
+        self.made(name, answer, data, known=True)
+
+    @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), name=NAMES, faults=FAULTS)
+    def cut(self, pick: st.DataObject, name: str, faults: list[tuple[str, bool]]) -> None:
+        source = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
+        answer = self.until_final(m.CreateSnapshotRequest(source, name), faults)
+        if answer is None:
+            assert name in self.snapshots
+        else:
+            found = answer.snapshot.snapshot_id
+            assert self.snapshots.setdefault(name, (found, self.data[source]))[0] == found
+
+    @precondition(lambda self: self.volumes)
+    @rule(name=st.sampled_from(["g", "h"]), faults=FAULTS)
+    def cut_group(self, name: str, faults: list[tuple[str, bool]]) -> None:
+        sources = tuple(sorted(self.volumes.values()))
+        answer = self.until_final(m.CreateVolumeGroupSnapshotRequest(name, sources), faults)
+        if answer is None:
+            assert name in self.groups
+            return
+        members = {snapshot.snapshot_id: self.data[snapshot.source_volume_id] for snapshot in answer.group_snapshot.snapshots}
+        assert set(self.groups.setdefault(name, members)) == set(members)
+        assert len(members) == len(sources)
+
+    @precondition(lambda self: self.groups)
+    @rule(pick=st.data(), faults=FAULTS)
+    def delete_group(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
+        name = pick.draw(st.sampled_from(sorted(self.groups)))
+        (group_id,) = {
+            stored.snapshot.group_snapshot_id
+            for snapshot_id, stored in self.controller.storage.content.snapshots.items()
+            if snapshot_id in self.groups[name]
+        }
+        request = m.DeleteVolumeGroupSnapshotRequest(group_id, tuple(self.groups.pop(name)))
+        assert self.until_final(request, faults) is not None
+
+    @precondition(lambda self: self.snapshots)
+    @rule(pick=st.data(), faults=FAULTS)
+    def delete_snapshot(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
+        name = pick.draw(st.sampled_from(sorted(self.snapshots)))
+        assert self.until_final(m.DeleteSnapshotRequest(self.snapshots.pop(name)[0]), faults) is not None
+
+    @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), faults=FAULTS)
+    def delete(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
+        name = pick.draw(st.sampled_from(sorted(self.volumes)))
+        volume_id = self.volumes[name]
+        answer = self.until_final(m.DeleteVolumeRequest(volume_id), faults)
+        in_use = any(attached == volume_id for attached, _ in self.attached)
+        assert (answer is None) == in_use
+        if not in_use:
+            del self.volumes[name], self.data[volume_id]
+
+    @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), node=st.sampled_from(["node-1", "node-2"]), faults=FAULTS, attaches=st.booleans())
+    def publish(self, pick: st.DataObject, node: str, faults: list[tuple[str, bool]], *, attaches: bool) -> None:
+        volume_id = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
+        if not attaches:
+            assert self.until_final(m.ControllerUnpublishVolumeRequest(volume_id, node), faults) is not None
+            self.attached.discard((volume_id, node))
+            return
+        elsewhere = any(attached == volume_id and other != node for attached, other in self.attached)
+        answer = self.until_final(attach(volume_id, node), faults)
+        assert (answer is None) == elsewhere
+        if not elsewhere:
+            self.attached.add((volume_id, node))
+
+    @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), faults=FAULTS)
+    def grow(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
+        volume_id = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
+        request = m.ControllerExpandVolumeRequest(volume_id, CapacityRange(16 * MIB))
+        assert self.until_final(request, faults).capacity_bytes >= 16 * MIB
+
+    @invariant()
+    def storage_holds_what_was_made_and_nothing_else(self) -> None:
+        content = self.controller.storage.content
+        assert set(content.volumes) == set(self.volumes.values())
+        for volume_id, stored in content.volumes.items():
+            assert stored.data == self.data[volume_id]
+        members = {snapshot_id: data for group in self.groups.values() for snapshot_id, data in group.items()}
+        expected = {**members, **dict(self.snapshots.values())}
+        assert {snapshot_id: stored.data for snapshot_id, stored in content.snapshots.items()} == expected
+        assert set(content.attached) == {f"{volume_id} {node}" for volume_id, node in self.attached}
+
+    def teardown(self) -> None:
+        stop: Callable[[], Any] = self.controller.plugin.stop
+        self.runner.run(stop())
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+
+Orchestrator.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestAmnesia = Orchestrator.TestCase
