@@ -3,7 +3,7 @@
 Both run in processes of their own and answer the same calls with the same trivial handlers; one client calls
 them in turn. Read the ratios, not the milliseconds.
 
-    python bench/rpc_overhead.py [--calls 2000] [--rounds 3]
+    python -m bench.rpc_overhead [--calls 2000] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import asyncio
 import contextlib
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
-from google.protobuf.wrappers_pb2 import BoolValue
+from bench.bare import CAPABILITIES, child, until_told_to_stop
 
 from moorage.proto import csi_pb2 as pb
 from moorage.proto import csi_pb2_grpc as stubs
@@ -39,44 +37,6 @@ VALIDATE = pb.ValidateVolumeCapabilitiesRequest(
 )
 
 
-class BareIdentity(stubs.IdentityServicer):
-    async def Probe(self, request: Any, context: Any) -> Any:  # noqa: N802 named by the generated stub
-        return pb.ProbeResponse(ready=BoolValue(value=True))
-
-
-class BareController(stubs.ControllerServicer):
-    async def ControllerGetCapabilities(self, request: Any, context: Any) -> Any:  # noqa: N802 as above
-        kinds = pb.ControllerServiceCapability.RPC
-        return pb.ControllerGetCapabilitiesResponse(
-            capabilities=[
-                pb.ControllerServiceCapability(rpc=kinds(type=kind))
-                for kind in (kinds.CREATE_DELETE_VOLUME, kinds.PUBLISH_UNPUBLISH_VOLUME, kinds.LIST_VOLUMES)
-            ]
-        )
-
-    async def ValidateVolumeCapabilities(self, request: Any, context: Any) -> Any:  # noqa: N802 as above
-        return pb.ValidateVolumeCapabilitiesResponse(
-            confirmed=pb.ValidateVolumeCapabilitiesResponse.Confirmed(
-                volume_context=request.volume_context,
-                volume_capabilities=request.volume_capabilities,
-                parameters=request.parameters,
-            )
-        )
-
-
-async def serve_bare(path: str) -> None:
-    # The stubs are abstract for the type checker; a bare servicer answers UNIMPLEMENTED for the rest.
-    identity: Any = BareIdentity
-    controller: Any = BareController
-    server = grpc.aio.server()
-    stubs.add_IdentityServicer_to_server(identity(), server)
-    stubs.add_ControllerServicer_to_server(controller(), server)
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    await until_told_to_stop()
-    await server.stop(0)
-
-
 async def serve_moorage(path: str) -> None:
     from moorage.base.log import SecretScrubber, configure
     from moorage.base.metrics import PLUGIN_OPERATIONS, Metrics
@@ -92,13 +52,7 @@ async def serve_moorage(path: str) -> None:
     )
     from moorage.spec.types import ControllerCapability, PluginCapability
 
-    offered = frozenset(
-        {
-            ControllerCapability.CREATE_DELETE_VOLUME,
-            ControllerCapability.PUBLISH_UNPUBLISH_VOLUME,
-            ControllerCapability.LIST_VOLUMES,
-        }
-    )
+    offered = frozenset(map(ControllerCapability, CAPABILITIES))
     ready, capabilities = ProbeResponse(ready=True), ControllerGetCapabilitiesResponse(capabilities=offered)
 
     async def probe(request: object) -> ProbeResponse:
@@ -134,23 +88,6 @@ async def serve_moorage(path: str) -> None:
     await server.stop(grace_s=0)
 
 
-async def until_told_to_stop() -> None:
-    print("ready", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-
-@contextlib.contextmanager
-def child(kind: str, path: str) -> Iterator[int]:
-    argv = [sys.executable, __file__, "--serve", kind, path]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n", f"the {kind} server did not start"
-        try:
-            yield server.pid
-        finally:
-            server.communicate(timeout=20)
-
-
 def cpu_s(pid: int) -> float:
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -174,7 +111,10 @@ async def measure(calls: int, rounds: int) -> None:
     ]
     kinds = ("bare", "moorage")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as children:
-        pids = {kind: children.enter_context(child(kind, f"{folder}/{kind}.sock")) for kind in kinds}
+        pids = {
+            "bare": children.enter_context(child("bench.bare", f"{folder}/bare.sock")),
+            "moorage": children.enter_context(child("bench.rpc_overhead", "--serve", f"{folder}/moorage.sock")),
+        }
         async with contextlib.AsyncExitStack() as channels:
             opened = {
                 kind: await channels.enter_async_context(
@@ -204,11 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--serve", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", metavar="SOCKET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        kind, path = options.serve
-        asyncio.run(serve_bare(path) if kind == "bare" else serve_moorage(path))
+        asyncio.run(serve_moorage(options.serve))
     else:
         asyncio.run(measure(options.calls, options.rounds))
 

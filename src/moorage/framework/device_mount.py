@@ -26,6 +26,8 @@ from moorage.spec.types import MountAccess
 
 log = get_logger(__name__)
 
+_MAX_GID = (1 << 32) - 2
+
 ATTACHED = declare_step("node.stage.attached", "the image file has its loop device")
 FORMATTED = declare_step("node.stage.formatted", "the device has its file system")
 MOUNTED = declare_step("node.stage.mounted", "the file system is mounted at the staging path")
@@ -107,7 +109,7 @@ def mount_device(device: str, path: str, access: MountAccess) -> None:
     options = list(access.mount_flags)
     if inspect_device(device).readonly and "ro" not in options:
         options.append("ro")
-    if find_mount(path) is None and "ro" not in options:
+    if find_mount(path) is None and "ro" not in options and not users_of(device):
         check_filesystem(device, found.fs_type)
         if found.fs_type.startswith("ext"):
             grow_filesystem(device, found.fs_type, mount_point=None)
@@ -144,8 +146,10 @@ def give_to_group(path: str, group: str) -> None:
     """`volume_mount_group`: the root belongs to the group, which can read and write, as do new entries."""
     if not group:
         return
-    if not group.isdecimal():
-        raise FailedPrecondition(f"volume_mount_group {group!r} is no numeric group id; this driver needs a number")
+    if not (group.isascii() and group.isdecimal() and len(group) <= 10 and int(group) <= _MAX_GID):
+        raise FailedPrecondition(
+            f"volume_mount_group {group!r} is no group id; this driver needs a number up to {_MAX_GID}"
+        )
     entry = find_mount(path)
     if entry is not None and entry.readonly:
         return

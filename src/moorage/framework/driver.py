@@ -67,6 +67,8 @@ def optional(method: T) -> T:
 class Driver:
     """A storage driver. Subclass it, name it, and define what your storage can do.
 
+    Everything but the name and the version may also be set on the instance, where it depends on the settings.
+
     name: the CSI driver name, a domain name of at most 63 characters.
     version: reported as `vendor_version`.
     Config: the class of the settings that the driver is made with.
@@ -92,24 +94,24 @@ class Driver:
     name: ClassVar[str]
     version: ClassVar[str] = "0.1.0"
     Config: ClassVar[type[Config]] = Config
-    state: ClassVar[State] = LocalJournal()
-    access_modes: ClassVar[frozenset[AccessMode]] = SINGLE_NODE_MODES
-    block: ClassVar[bool] = True
-    mount: ClassVar[bool] = True
-    formats: ClassVar[bool] = True
-    fs_types: ClassVar[tuple[str, ...]] = ("ext4", "xfs", "btrfs")
-    default_size_bytes: ClassVar[int] = 1 << 30
-    granularity_bytes: ClassVar[int] = 512
-    minimum_size_bytes: ClassVar[int] = 1 << 20
-    maximum_size_bytes: ClassVar[int | None] = None
-    snapshots_outlive_volumes: ClassVar[bool] = True
-    online_expansion: ClassVar[bool] = True
-    node_expansion: ClassVar[bool] = True
-    single_node_multi_writer: ClassVar[bool] = True
-    mount_group: ClassVar[bool] = True
-    ephemeral: ClassVar[bool] = False
-    topology_aware: ClassVar[bool] = False
-    snapshot_topology: ClassVar[bool] = False
+    state: State = LocalJournal()
+    access_modes: frozenset[AccessMode] = SINGLE_NODE_MODES
+    block: bool = True
+    mount: bool = True
+    formats: bool = True
+    fs_types: tuple[str, ...] = ("ext4", "xfs", "btrfs")
+    default_size_bytes: int = 1 << 30
+    granularity_bytes: int = 512
+    minimum_size_bytes: int = 1 << 20
+    maximum_size_bytes: int | None = None
+    snapshots_outlive_volumes: bool = True
+    online_expansion: bool = True
+    node_expansion: bool = True
+    single_node_multi_writer: bool = True
+    mount_group: bool = True
+    ephemeral: bool = False
+    topology_aware: bool = False
+    snapshot_topology: bool = False
     manifest: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any) -> None:

@@ -187,6 +187,7 @@ def _controller(driver: Driver, has: frozenset[str]) -> frozenset[ControllerCapa
         ("expand_volume" in has, can.EXPAND_VOLUME),
         ("modify_volume" in has, can.MODIFY_VOLUME),
         ("volume_health" in has, can.GET_VOLUME_HEALTH),
+        (recorded and "volume_health" in has, can.VOLUME_CONDITION),
         (recorded and "volume_health" in has, can.LIST_VOLUME_HEALTH),
         (
             (kept or "controller_publish" in has) and driver.single_node_multi_writer,
@@ -206,6 +207,7 @@ def _node(driver: Driver, has: frozenset[str]) -> frozenset[NodeCapability]:
         (staged and driver.single_node_multi_writer, can.SINGLE_NODE_MULTI_WRITER),
         (staged and driver.mount and driver.mount_group, can.VOLUME_MOUNT_GROUP),
         ("node_volume_health" in has, can.GET_VOLUME_HEALTH),
+        (staged and "node_volume_health" in has, can.VOLUME_CONDITION),
         ("node_storage_health" in has, can.GET_STORAGE_HEALTH),
     )
     return frozenset(capability for offered, capability in rows if offered)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from moorage.framework.condition import condition_of
 from moorage.framework.core import Core
 from moorage.framework.snapshots import refreshed
 from moorage.framework.values import Capacity, CapacityQuery, VolumeRecord
@@ -29,14 +32,13 @@ class Listing:
         nodes: dict[str, list[str]] = {}
         for attachment in await self._core.store.attachments() if page else ():
             nodes.setdefault(attachment.volume_id, []).append(attachment.node_id)
-        entries = tuple(
+        entries = [
             m.ListedVolume(
-                volume=record.as_volume(),
-                status=m.VolumeStatus(published_node_ids=tuple(sorted(nodes.get(record.volume_id, ())))),
+                volume=record.as_volume(), status=await self._status(record, nodes.get(record.volume_id, ()))
             )
             for record in page
-        )
-        return m.ListVolumesResponse(entries=entries, next_token=token)
+        ]
+        return m.ListVolumesResponse(entries=tuple(entries), next_token=token)
 
     async def snapshots(self, request: m.ListSnapshotsRequest) -> m.ListSnapshotsResponse:
         """ListSnapshots; both filters together must hold."""
@@ -61,8 +63,15 @@ class Listing:
         """ControllerGetVolume."""
         record = await self._core.known_volume(request.volume_id)
         attached = await self._core.store.attachments(volume_id=record.volume_id)
-        nodes = tuple(sorted(a.node_id for a in attached))
-        return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=m.VolumeStatus(published_node_ids=nodes))
+        status = await self._status(record, [attachment.node_id for attachment in attached])
+        return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=status)
+
+    async def _status(self, record: VolumeRecord, nodes: Iterable[str]) -> m.VolumeStatus:
+        """Where the volume is attached, and its condition for orchestrators that speak CSI 1.12 or older."""
+        condition = None
+        if self._core.invoke.offers("volume_health"):
+            condition = condition_of(await self._core.controller("volume_health", record))
+        return m.VolumeStatus(published_node_ids=tuple(sorted(nodes)), volume_condition=condition)
 
     async def validate(self, request: m.ValidateVolumeCapabilitiesRequest) -> m.ValidateVolumeCapabilitiesResponse:
         """ValidateVolumeCapabilities."""

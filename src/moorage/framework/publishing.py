@@ -8,8 +8,8 @@ Source: contract spec, section 2, second-publish table; contract node, CSIDriver
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
-from pathlib import Path
 
 from msgspec import structs
 
@@ -17,12 +17,14 @@ from moorage.base.faults import declare_step
 from moorage.framework.core import Core, log
 from moorage.framework.ephemeral import Ephemeral, is_ephemeral
 from moorage.framework.node_journal import NodeJournal, Published, Staged
+from moorage.framework.path_errors import about_path, normal, unmount
 from moorage.framework.proof import bound_device, mount_at, shows_volume
 from moorage.framework.source import Source
 from moorage.framework.staging import Staging
+from moorage.framework.translate import may_still_run
 from moorage.framework.values import NodeVolume
 from moorage.host import loop
-from moorage.host.mount import ensure_bind_file, ensure_bind_mounted, ensure_unmounted
+from moorage.host.mount import ensure_bind_file, ensure_bind_mounted
 from moorage.host.mountinfo import find_mount
 from moorage.host.paths import ensure_directory, ensure_removed_target
 from moorage.spec import messages as m
@@ -65,17 +67,63 @@ class Publishing:
         present = await self._second(row)
         if present is not None:
             return m.NodePublishVolumeResponse()
-        if row.ephemeral:
-            staged = await self._ephemeral.ensure(request, capability)
-        else:
-            staged = await self._staged(request, capability)
-        with BEGUN:
-            await self._journal.put(row)
-        row = structs.replace(row, loop=await self._core.invoke.run("node", _bind, row, staged), done=True)
+        try:
+            if row.ephemeral:
+                staged = await self._ephemeral.ensure(request, capability)
+            else:
+                staged = await self._staged(request, row)
+            row = await self._bound(row, staged)
+        except Exception as cause:
+            if row.ephemeral and not may_still_run(cause):
+                await self._forget_inline(row.volume_id)
+            raise
         with PUBLISHED:
             await self._journal.put(row)
         log.info("volume.published", volume=row.volume_id, target=row.target_path, readonly=row.readonly)
         return m.NodePublishVolumeResponse()
+
+    async def _bound(self, row: Published, staged: Staged) -> Published:
+        """The volume bound at its target, or, after a final error, nothing there and no row of it."""
+        core, path = self._core, row.target_path
+        await self._check_target(row)
+        was_there: bool = await core.invoke.run("node", os.path.lexists, path)
+        with BEGUN:
+            await self._journal.put(row)
+        try:
+            with about_path(path, f"volume {row.volume_id!r} cannot be published"):
+                own_loop = await core.invoke.run("node", _bind, row, staged)
+        except Exception as cause:
+            if not may_still_run(cause):
+                await self._unbind(row, remove=not was_there)
+            raise
+        return structs.replace(row, loop=own_loop, done=True)
+
+    async def _check_target(self, row: Published) -> None:
+        """Nothing foreign may be mounted at the target: what a row names is unmounted one day."""
+        core, path = self._core, row.target_path
+        if await core.invoke.run("node", mount_at, path) is None:
+            return
+        volume = NodeVolume(volume_id=row.volume_id, volume_capability=row.volume_capability)
+        source: Source = await core.on_node("node_source", volume)
+        if not await core.invoke.run("node", shows_volume, path, source):
+            raise FailedPrecondition(f"something else is mounted at {path!r}; unmount it and repeat the call")
+
+    async def _unbind(self, row: Published, *, remove: bool) -> None:
+        run = self._core.invoke.run
+        try:
+            if own_loop := await run("node", _unmount, row.target_path, row.loop):
+                await run("node", _detach_reader, own_loop)
+            if remove:
+                await run("node", ensure_removed_target, row.target_path)
+            await self._journal.drop(row)
+        except Exception as failure:
+            log.warning("volume.unpublish_failed", volume=row.volume_id, target=row.target_path, exc_info=failure)
+
+    async def _forget_inline(self, volume_id: str) -> None:
+        try:
+            await self._ephemeral.remove(volume_id)
+        except Exception as failure:
+            log.warning("volume.delete_failed", volume=volume_id, exc_info=failure)
 
     async def _second(self, row: Published) -> Published | None:
         """The publishing that satisfies this one already; raises when the table says that it may not be."""
@@ -111,9 +159,9 @@ class Publishing:
     async def _in_place(self, row: Published) -> bool:
         return await self._core.invoke.run("node", mount_at, row.target_path) is not None
 
-    async def _staged(self, request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> Staged:
+    async def _staged(self, request: m.NodePublishVolumeRequest, wish: Published) -> Staged:
         """The staging that this publishing builds on, made good when the mount table lost it."""
-        path = request.staging_target_path
+        path, capability = wish.staging_target_path, wish.volume_capability
         row = self._journal.staged_at(request.volume_id, path)
         volume = NodeVolume(
             volume_id=request.volume_id,
@@ -142,16 +190,18 @@ class Publishing:
         )
 
     async def _unpublish(self, request: m.NodeUnpublishVolumeRequest) -> m.NodeUnpublishVolumeResponse:
-        run, path = self._core.invoke.run, request.target_path
+        run, path = self._core.invoke.run, normal(request.target_path)
         row = self._journal.published_at(path)
         if row is not None and row.volume_id != request.volume_id:
             raise NotFound(f"volume {request.volume_id!r} is not published at {path!r}; another volume is")
         if row is None and not await self._proved(request.volume_id, path):
+            await self._ephemeral.remove(request.volume_id)  # made by a publish that was killed before its row
             return m.NodeUnpublishVolumeResponse()
-        with UNMOUNTED:
-            own_loop = await run("node", _unmount, path, row.loop if row is not None else "")
-        with REMOVED:
-            await run("node", ensure_removed_target, path)
+        with about_path(path, f"volume {request.volume_id!r} cannot be unpublished"):
+            with UNMOUNTED:
+                own_loop = await run("node", _unmount, path, row.loop if row is not None else "")
+            with REMOVED:
+                await run("node", ensure_removed_target, path)
         if own_loop:
             await run("node", _detach_reader, own_loop)
         await self._ephemeral.remove(request.volume_id)
@@ -183,8 +233,8 @@ class Publishing:
 def _wish(request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> Published:
     return Published(
         volume_id=request.volume_id,
-        target_path=request.target_path,
-        staging_target_path=request.staging_target_path,
+        target_path=normal(request.target_path),
+        staging_target_path=normal(request.staging_target_path),
         volume_capability=capability,
         readonly=request.readonly,
         volume_context=plugin_context(request.volume_context),
@@ -233,7 +283,7 @@ def _unmount(path: str, own_loop: str) -> str:
         for device in loop.list_loops():
             if device.readonly and os.stat(device.path).st_rdev == number:
                 own_loop = device.path
-    ensure_unmounted(path)
+    unmount(path)
     return own_loop
 
 
@@ -246,9 +296,10 @@ def _detach_reader(device: str) -> None:
 
 def _is_leftover(path: str) -> bool:
     """An empty directory or an empty file, as an interrupted publish leaves it."""
-    found = Path(path)
-    if found.is_symlink():
+    try:
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return not os.listdir(path)
+    except OSError:  # whatever is there, no publish left it
         return False
-    if found.is_dir():
-        return not any(found.iterdir())
-    return found.is_file() and found.stat().st_size == 0
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0

@@ -10,14 +10,16 @@ from moorage.base.faults import declare_step
 from moorage.framework import device_mount
 from moorage.framework.core import Core, log
 from moorage.framework.node_journal import NodeJournal, Staged
+from moorage.framework.path_errors import about_path, normal, unmount
 from moorage.framework.proof import device_showing, mount_at, shows_volume
 from moorage.framework.source import Directory, ImageFile, Source
+from moorage.framework.translate import may_still_run
 from moorage.framework.values import NodeVolume
-from moorage.host.mount import ensure_unmounted
 from moorage.host.mountinfo import find_mount
 from moorage.spec import messages as m
 from moorage.spec.access import plugin_context
 from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, VolumeInUse
+from moorage.spec.locks import content_key
 from moorage.spec.types import AccessMode, VolumeCapability
 
 BEGUN = declare_step("node.stage.begun", "the staging is recorded before its first side effect")
@@ -50,7 +52,7 @@ class Staging:
             publish_context=request.publish_context,
             secrets=request.secrets,
         )
-        await self.ensure_staged(volume, request.staging_target_path)
+        await self.ensure_staged(volume, normal(request.staging_target_path))
         return m.NodeStageVolumeResponse()
 
     async def ensure_staged(self, volume: NodeVolume, path: str) -> Staged:
@@ -75,9 +77,15 @@ class Staging:
             publish_context=volume.publish_context,
             formatting=max((other.formatting for other in self._journal.staged(volume.volume_id)), default=""),
         )
+        await core.invoke.run("node", _check_free, path, source)
         with BEGUN:
             await self._journal.put(row)
-        row = await self._prepare(row, source, path)
+        try:
+            row = await self._prepare(row, source, path)
+        except Exception as cause:
+            if not may_still_run(cause):
+                await self._undo(volume.volume_id, path)
+            raise
         row = structs.replace(row, done=True)
         others = [other for other in self._journal.staged(volume.volume_id) if other.staging_target_path != path]
         with STAGED:
@@ -85,26 +93,38 @@ class Staging:
         log.info("volume.staged", volume=volume.volume_id, device=row.device)
         return structs.replace(row, formatting="")
 
+    async def _undo(self, volume_id: str, path: str) -> None:
+        """After a final error nothing may be left that an orchestrator would have to unstage."""
+        row = self._journal.staged_at(volume_id, path)
+        if row is not None and row.formatting:  # the next attempt must know that mkfs may have begun
+            return
+        try:
+            await self.ensure_unstaged(volume_id, path)
+        except Exception as failure:
+            log.warning("volume.unstage_failed", volume=volume_id, exc_info=failure)
+
     async def _prepare(self, row: Staged, source: Source, path: str) -> Staged:
         run = self._core.invoke.run
         capability = row.volume_capability
+        what = f"volume {row.volume_id!r} cannot be staged"
         if isinstance(source, Directory):
             if capability.is_block:
                 raise InvalidArgument(f"volume {row.volume_id!r} is a directory and cannot be used as a block device")
-            await run("node", _check_free, path, source)
-            await run("node", device_mount.bind_directory, str(source.path), path)
-            await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
+            with about_path(path, what):
+                await run("node", device_mount.bind_directory, str(source.path), path)
+                await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
             return row
         row = structs.replace(row, device=await run("node", device_mount.attach, source))
         if capability.is_block:
             return row
-        await run("node", _check_free, path, source)
         row, made = await self._ensure_file_system(row, capability)
-        await run("node", device_mount.mount_device, row.device, path, capability.mount)
-        if made:
-            await run("node", device_mount.own_root, path, source.root)
+        with about_path(path, what):
+            await run("node", device_mount.mount_device, row.device, path, capability.mount)
+            if made:
+                await run("node", device_mount.own_root, path, source.root)
         await run("node", device_mount.grow_mounted, row.device, path)
-        await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
+        with about_path(path, what):
+            await run("node", device_mount.give_to_group, path, capability.mount.volume_mount_group)
         return row
 
     async def _ensure_file_system(self, row: Staged, capability: VolumeCapability) -> tuple[Staged, bool]:
@@ -116,9 +136,11 @@ class Staging:
         if not fs_type:
             return row, bool(interrupted)
         row = structs.replace(row, formatting=fs_type)
-        with FORMATTING:
-            await self._journal.put(row)
-        await run("node", _make, row.device, fs_type, bool(interrupted))
+        # A snapshot or clone of a half-made file system could never be used.
+        with self._core.calls.take(f"mkfs of volume {row.volume_id!r}", exclusive=(content_key(row.volume_id),)):
+            with FORMATTING:
+                await self._journal.put(row)
+            await run("node", _make, row.device, fs_type, bool(interrupted))
         return row, True
 
     # --- unstage ---
@@ -132,7 +154,7 @@ class Staging:
         )
 
     async def _unstage(self, request: m.NodeUnstageVolumeRequest) -> m.NodeUnstageVolumeResponse:
-        await self.ensure_unstaged(request.volume_id, request.staging_target_path)
+        await self.ensure_unstaged(request.volume_id, normal(request.staging_target_path))
         return m.NodeUnstageVolumeResponse()
 
     async def ensure_unstaged(self, volume_id: str, path: str) -> None:
@@ -147,8 +169,8 @@ class Staging:
         source_path = row.source_path if row is not None else await self._prove(volume_id, path)
         if source_path is None:
             return
-        with UNMOUNTED:
-            await run("node", ensure_unmounted, path)
+        with UNMOUNTED, about_path(path, f"volume {volume_id!r} cannot be unstaged"):
+            await run("node", unmount, path)
         others = [other for other in self._journal.staged(volume_id) if other.staging_target_path != path]
         if not others:
             await run("node", device_mount.detach, source_path)

@@ -7,9 +7,11 @@ import stat
 from contextlib import suppress
 
 from moorage.base.faults import declare_step
+from moorage.framework.condition import condition_of
 from moorage.framework.core import Core
 from moorage.framework.device_mount import grow_mounted
 from moorage.framework.node_journal import NodeJournal
+from moorage.framework.path_errors import normal
 from moorage.framework.proof import bound_device, device_showing, mount_at, shows_volume
 from moorage.framework.source import Directory, ImageFile, Source
 from moorage.framework.values import NodeVolume
@@ -35,12 +37,16 @@ class Usage:
     async def stats(self, request: m.NodeGetVolumeStatsRequest) -> m.NodeGetVolumeStatsResponse:
         """NodeGetVolumeStats."""
         core = self._core
-        source = await self._proved(request.volume_id, request.volume_path)
+        path = normal(request.volume_path)
+        source = await self._proved(request.volume_id, path)
         if core.invoke.offers("node_usage") and isinstance(source, Directory):
-            usage = await core.on_node("node_usage", request.volume_id, request.volume_path)
+            usage = await core.on_node("node_usage", request.volume_id, path)
         else:
-            usage = await core.invoke.run("node", _usage_at, request.volume_path)
-        return m.NodeGetVolumeStatsResponse(usage=tuple(usage))
+            usage = await core.invoke.run("node", _usage_at, path)
+        condition = None
+        if core.invoke.offers("node_volume_health"):
+            condition = condition_of(await core.on_node("node_volume_health", request.volume_id))
+        return m.NodeGetVolumeStatsResponse(usage=tuple(usage), volume_condition=condition)
 
     async def expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
         """NodeExpandVolume: loop device and file system grow to what the controller made."""
@@ -51,11 +57,12 @@ class Usage:
         )
 
     async def _expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
-        source = await self._proved(request.volume_id, request.volume_path)
+        path = normal(request.volume_path)
+        source = await self._proved(request.volume_id, path)
         if isinstance(source, Directory):
             record = await self._core.store.volume(request.volume_id)
             return m.NodeExpandVolumeResponse(capacity_bytes=record.capacity_bytes if record is not None else 0)
-        size: int = await self._core.invoke.run("node", _grow, request.volume_path, source)
+        size: int = await self._core.invoke.run("node", _grow, path, source)
         if request.capacity_range is not None and size < request.capacity_range.required_bytes:
             raise OutOfRange(
                 f"volume {request.volume_id!r} has {size} bytes; call ControllerExpandVolume first for more"

@@ -216,8 +216,9 @@ def ensure_bind_file(device: str, target: str, *, readonly: bool = False) -> boo
     if find_mount(target) is None:
         fd = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o660)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.EEXIST, f"{target} is no regular file; remove it first")
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_size:
+                raise OSError(errno.EEXIST, f"{target} is no empty regular file; give another path")
         finally:
             os.close(fd)
     return ensure_bind_mounted(device, target, readonly=readonly)

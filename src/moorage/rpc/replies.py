@@ -13,6 +13,7 @@ from msgspec import Struct
 from moorage.rpc.wire import WireError, encode
 from moorage.spec.capabilities import Declared
 from moorage.spec.rules import Rpc
+from moorage.spec.shorten import with_short_messages
 from moorage.spec.validate import response_problems
 
 _CONSTANT: Final = frozenset(
@@ -56,8 +57,10 @@ class Replies:
             raise BadResponse([f"the handler of {rpc.name} returned {kind} and not {rpc.response.__name__}"])
         if not response.__struct_fields__:
             return b""
-        if problems := response_problems(rpc, response, self._declared):
-            raise BadResponse(problems)
+        if response_problems(rpc, response, self._declared):
+            response = with_short_messages(response)
+            if problems := response_problems(rpc, response, self._declared):
+                raise BadResponse(problems)
         try:
             body = encode(response)
         except WireError as error:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from moorage.base.logformat import escaped
 from moorage.spec.errors import Code, CsiError
 
 MAX_MESSAGE_BYTES: Final = 1024
@@ -41,7 +42,8 @@ def status_of(error: Exception, *, request_id: str, scrub: Callable[[str], str])
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, CsiError) and error.code in GRPC_STATUS and error.code is not Code.OK:
-        return Status(error.code, clean_message(error.message, scrub, code=error.code))
+        # One line, whatever was quoted in it: it goes into events and logs that go by lines.
+        return Status(error.code, clean_message(error.message, lambda text: escaped(scrub(text)), code=error.code))
     return Status(
         Code.INTERNAL,
         f"the driver failed in a way that it did not foresee; its log has the details under request id {request_id}",

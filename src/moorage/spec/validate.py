@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from moorage.spec.capabilities import Declared, gate_open
 from moorage.spec.errors import FailedPrecondition, InvalidArgument, OutOfRange, Unimplemented
+from moorage.spec.messages import Confirmed, ValidateVolumeCapabilitiesResponse
 from moorage.spec.names import banned_characters
 from moorage.spec.responses import response_problems
 from moorage.spec.rules import RPCS, Rpc
@@ -168,11 +169,14 @@ def check_offset(rpc: Rpc, field: str, value: int) -> None:
 
 
 def check_path(rpc: Rpc, field: str, value: str) -> None:
-    """Paths have no NUL; where a volume is mounted they are absolute."""
+    """Paths have no NUL; where a volume is mounted they are absolute and mean one place only."""
     if "\0" in value:
         raise InvalidArgument(f"{rpc.name}: {field} {value!r} has a NUL character, which no path can have")
-    if value and rpc.name in ABSOLUTE_PATHS and not value.startswith("/"):
-        raise InvalidArgument(f"{rpc.name}: {field} {value!r} is relative; give an absolute path")
+    if value and rpc.name in ABSOLUTE_PATHS:
+        if not value.startswith("/"):
+            raise InvalidArgument(f"{rpc.name}: {field} {value!r} is relative; give an absolute path")
+        if ".." in value.split("/"):
+            raise InvalidArgument(f"{rpc.name}: {field} {value!r} leads through '..'; give a path without it")
 
 
 ValueCheck = Callable[[Rpc, str, Any], None]
@@ -228,6 +232,14 @@ def check_mount_group(rpc: Rpc, field: str, value: VolumeCapability, declared: D
     needs(NodeCapability.VOLUME_MOUNT_GROUP)(rpc, group_field, value.mount.volume_mount_group, declared)
 
 
+def check_echo(rpc: Rpc, field: str, value: Any, declared: Declared) -> None:
+    """What is to be confirmed must fit into the answer, whose limits are strict."""
+    usual = (VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER),)
+    confirmed = Confirmed(**{"volume_capabilities": usual, field: value})
+    if problems := response_problems(rpc, ValidateVolumeCapabilitiesResponse(confirmed=confirmed), declared):
+        raise InvalidArgument(f"{rpc.name}: {field} cannot be confirmed: {problems[0]}")
+
+
 AllowedCheck = Callable[[Rpc, str, Any, Declared], None]
 
 ALLOWED: Final[dict[str, tuple[tuple[str, AllowedCheck], ...]]] = {
@@ -236,7 +248,10 @@ ALLOWED: Final[dict[str, tuple[tuple[str, AllowedCheck], ...]]] = {
         ("accessibility_requirements", needs(PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS)),
         ("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),
     ),
-    "ValidateVolumeCapabilities": (("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),),
+    "ValidateVolumeCapabilities": (
+        ("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),
+        *((field, check_echo) for field in Confirmed.__struct_fields__),
+    ),
     "ControllerPublishVolume": (("readonly", needs(ControllerCapability.PUBLISH_READONLY)),),
     "GetCapacity": (("accessible_topology", needs(PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS)),),
     "CreateSnapshot": (("accessibility_requirements", needs(PluginCapability.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS)),),

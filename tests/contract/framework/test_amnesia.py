@@ -34,7 +34,6 @@ EFFECTS = (
     "delete_volume",
     "create_snapshot",
     "delete_snapshot",
-    "create_group_snapshot",
     "controller_publish",
     "controller_unpublish",
     "expand_volume",
@@ -45,15 +44,19 @@ FAULTS = st.lists(st.tuples(st.sampled_from(EFFECTS), st.booleans()), max_size=3
 
 
 class Forgetful(TaggedDriver):
-    """Has a node side, so that there is a state directory to lose."""
-
-    snapshots_outlive_volumes = True
+    """Has a node side, so that there is a state directory to lose; cuts groups one by one, and may stop between."""
 
     def node_info(self) -> csi.NodeInfo:
         return csi.NodeInfo(node_id="node-1")
 
     def node_source(self, volume: csi.NodeVolume) -> csi.Source:
         raise csi.VolumeNotFound(volume.volume_id)
+
+    def create_group_snapshot(
+        self, group: csi.NewGroupSnapshot, sources: tuple[csi.VolumeRecord, ...]
+    ) -> tuple[csi.Snapshot, ...]:
+        cuts = [self.create_snapshot(member, source) for member, source in zip(group.members, sources, strict=True)]
+        return tuple(cut for cut in cuts if cut is not None)
 
 
 class Orchestrator(RuleBasedStateMachine):
@@ -75,6 +78,8 @@ class Orchestrator(RuleBasedStateMachine):
     def begin(self, *, always: bool) -> None:
         self.forget_each_time = always
         self.runner.run(self.controller.plugin.start())
+        for name in ("a", "b"):
+            self.create(name, 8 * MIB, [])
 
     @rule()
     def forget(self) -> None:
@@ -161,7 +166,9 @@ class Orchestrator(RuleBasedStateMachine):
         if answer is None:
             assert name in self.groups
             return
-        members = {snapshot.snapshot_id: self.data[snapshot.source_volume_id] for snapshot in answer.group_snapshot.snapshots}
+        members = {
+            snapshot.snapshot_id: self.data[snapshot.source_volume_id] for snapshot in answer.group_snapshot.snapshots
+        }
         assert set(self.groups.setdefault(name, members)) == set(members)
         assert len(members) == len(sources)
 
@@ -234,6 +241,6 @@ class Orchestrator(RuleBasedStateMachine):
 
 
 Orchestrator.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAmnesia = Orchestrator.TestCase

@@ -20,6 +20,7 @@ from tests.support.survivor import Survivor
 
 from moorage.base.faults import declared_steps
 from moorage.host import loop
+from moorage.host.device import size_of
 from moorage.host.mountinfo import find_mount, mounts_below
 from moorage.spec import messages as m
 from moorage.spec.errors import CsiError, FailedPrecondition, ResourceExhausted
@@ -169,11 +170,16 @@ async def groups(life: Life, *volume_ids: str) -> None:
 async def raw(life: Life) -> None:
     volume = await life.create("raw", capability=BLOCK)
 
-    async def nothing(target: str) -> None:
-        assert Path(target).is_block_device()
+    async def grow(target: str) -> None:
+        await life.call("ControllerExpandVolume", m.ControllerExpandVolumeRequest(volume, GROWN))
+        await life.call("NodeExpandVolume", m.NodeExpandVolumeRequest(volume, target))
+        assert size_of(target) == GROWN.required_bytes
 
-    await life.use(volume, nothing, capability=BLOCK)
-    await life.use(volume, nothing, capability=BLOCK, readonly=True)
+    async def look(target: str) -> None:
+        assert size_of(target) == GROWN.required_bytes
+
+    await life.use(volume, grow, capability=BLOCK)
+    await life.use(volume, look, capability=BLOCK, readonly=True)
     await life.delete(volume)
 
 

@@ -1,0 +1,114 @@
+"""All pools of the driver: finds objects in them, opens them, and clears away what killed processes left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from moorage.base.log import get_logger
+from moorage.base.run import CommandError
+from moorage.drivers.local.copying import is_resumable
+from moorage.drivers.local.layout import build_identity, is_id, locked
+from moorage.drivers.local.pool import Pool
+from moorage.drivers.local.records import SnapshotFile, VolumeFile
+from moorage.drivers.local.removal import destroy
+from moorage.drivers.local.use import image_uses, thaw_all
+from moorage.spec.errors import CsiError, InvalidArgument, SnapshotNotFound, VolumeNotFound
+
+log = get_logger(__name__)
+
+
+class Pools:
+    """The configured pools; the first is the default."""
+
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._pools = {pool.name: pool for pool in pools}
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    @property
+    def default(self) -> Pool:
+        """The pool of volumes that name none."""
+        return next(iter(self._pools.values()))
+
+    def named(self, name: str) -> Pool:
+        """The pool of this name. Raises InvalidArgument."""
+        if name not in self._pools:
+            raise InvalidArgument(f"pool {name!r} does not exist; the pools are {', '.join(self._pools)}")
+        return self._pools[name]
+
+    def find_volume(self, volume_id: str) -> tuple[Pool, VolumeFile] | None:
+        """A complete volume and its pool. Raises DataLoss for one that is unreadable."""
+        for pool in self:
+            with pool.errors(f"volume {volume_id!r} cannot be looked up"):
+                found = pool.read_volume(volume_id)
+            if found is not None:
+                return pool, found
+        return None
+
+    def volume(self, volume_id: str) -> tuple[Pool, VolumeFile]:
+        """A complete volume and its pool. Raises VolumeNotFound or DataLoss."""
+        found = self.find_volume(volume_id)
+        if found is None:
+            raise VolumeNotFound(volume_id)
+        return found
+
+    def find_snapshot(self, snapshot_id: str) -> tuple[Pool, SnapshotFile] | None:
+        """A complete snapshot and its pool. Raises DataLoss for one that is unreadable."""
+        for pool in self:
+            with pool.errors(f"snapshot {snapshot_id!r} cannot be looked up"):
+                found = pool.read_snapshot(snapshot_id)
+            if found is not None:
+                return pool, found
+        return None
+
+    def snapshot(self, snapshot_id: str) -> tuple[Pool, SnapshotFile]:
+        """A complete snapshot and its pool. Raises SnapshotNotFound or DataLoss."""
+        found = self.find_snapshot(snapshot_id)
+        if found is None:
+            raise SnapshotNotFound(snapshot_id)
+        return found
+
+    def open(self) -> None:
+        """Open every pool and sweep it; a pool that cannot be opened is reported and left out of use."""
+        for pool in self:
+            _open(pool)
+
+    def open_late(self) -> None:
+        """Open pools that could not be opened before."""
+        for pool in self:
+            if not pool.is_open and pool.layout.root.is_dir():
+                _open(pool)
+
+
+def _open(pool: Pool) -> None:
+    try:
+        pool.open()
+        sweep(pool)
+        if pool.facts.privileged:
+            for point in thaw_all(image_uses(pool.images())):
+                log.warning("local.start.thawed", pool=pool.name, mount_point=point)
+    except OSError as error:
+        log.error("local.pool.trouble", pool=pool.name, directory=str(pool.layout.root), exc_info=error)
+
+
+def sweep(pool: Pool) -> list[str]:
+    """Remove what nobody works on and no replay can go on with from `tmp`; the names removed. Raises OSError."""
+    removed = []
+    for leftover in pool.layout.leftovers():
+        identity = build_identity(leftover)
+        if identity is not None and identity[0] == "volume" and is_resumable(leftover):
+            continue
+        try:
+            with locked(leftover):
+                destroy(leftover)
+            removed.append(leftover.name)
+        except (CsiError, OSError, CommandError) as error:
+            log.warning("local.sweep.kept", pool=pool.name, leftover=leftover.name, reason=str(error))
+    return removed
+
+
+def require_id(object_id: str, *, what: str) -> None:
+    """Raise InvalidArgument for an id that cannot be the name of an object here."""
+    if not is_id(object_id):
+        raise InvalidArgument(f"{what} id {object_id!r} has characters or a length that this driver does not take")
