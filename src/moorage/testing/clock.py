@@ -12,6 +12,8 @@ import heapq
 import itertools
 from datetime import UTC, datetime, timedelta
 
+__all__ = ["VirtualClock"]
+
 
 class VirtualClock:
     """A `Clock` whose time passes only through `advance` and `shift`; for use inside one event loop."""

@@ -16,6 +16,8 @@ from moorage.host.loop import LoopDevice
 from moorage.host.mountinfo import MountEntry, covering_mount
 from moorage.host.mountoptions import MS_RDONLY, parse_mount_options
 
+__all__ = ["FakeLoops", "FakeMountTable"]
+
 
 class FakeMountTable:
     """A mount table in memory; `failures` maps a path to the OSError that the next change there raises, once."""

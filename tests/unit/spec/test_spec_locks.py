@@ -30,17 +30,21 @@ def keys_of(request: Struct) -> tuple[Keys, Keys]:
             ("volume name 'n'",), ("content of volume 'v'",), id="clone",
         ),
         pytest.param(
-            m.DeleteVolumeRequest("v"), ("volume 'v'", "content of volume 'v'", "volume 'v' on this node"), (), id="delete",
+            m.DeleteVolumeRequest("v"),
+            ("volume 'v'", "content of volume 'v'", "volume 'v' on this node"), (), id="delete",
         ),
         pytest.param(m.ControllerPublishVolumeRequest("v", "node", None), ("volume 'v'",), (), id="attach"),
-        pytest.param(m.ControllerExpandVolumeRequest("v", None), ("volume 'v'", "content of volume 'v'"), (), id="expand"),
+        pytest.param(
+            m.ControllerExpandVolumeRequest("v", None), ("volume 'v'", "content of volume 'v'"), (), id="expand",
+        ),
         pytest.param(
             m.CreateSnapshotRequest("v", "n"), ("snapshot name 'n'",), ("content of volume 'v'",), id="snapshot",
         ),
         pytest.param(m.DeleteSnapshotRequest("s"), ("snapshot 's'",), (), id="delete-snapshot"),
         pytest.param(
             m.CreateVolumeGroupSnapshotRequest("n", ("w", "v", "v")),
-            ("group snapshot name 'n'",), ("content of volume 'v'", "content of volume 'w'"), id="group-shares-members",
+            ("group snapshot name 'n'",), ("content of volume 'v'", "content of volume 'w'"),
+            id="group-shares-members",
         ),
         pytest.param(
             m.DeleteVolumeGroupSnapshotRequest("g", ("s", "t")),
@@ -50,7 +54,8 @@ def keys_of(request: Struct) -> tuple[Keys, Keys]:
         pytest.param(m.GetMetadataAllocatedRequest("s"), (), ("snapshot 's'",), id="allocated"),
         pytest.param(m.NodeStageVolumeRequest("v", "/s", None), ("volume 'v' on this node",), (), id="stage"),
         pytest.param(
-            m.NodeUnpublishVolumeRequest("v", "/t"), ("volume 'v' on this node", "target path '/t'"), (), id="unpublish",
+            m.NodeUnpublishVolumeRequest("v", "/t"),
+            ("volume 'v' on this node", "target path '/t'"), (), id="unpublish",
         ),
         pytest.param(m.NodeGetVolumeStatsRequest("v", "/t"), (), (), id="stats-wait-for-nobody"),
         pytest.param(m.ProbeRequest(), (), (), id="probe-waits-for-nobody"),
