@@ -114,7 +114,8 @@ class Publishing:
             if own_loop := await run("node", _unmount, row.target_path, row.loop):
                 await run("node", _detach_reader, own_loop)
             if remove:
-                await run("node", ensure_removed_target, row.target_path)
+                with suppress(OSError):
+                    await run("node", ensure_removed_target, row.target_path)
             await self._journal.drop(row)
         except Exception as failure:
             log.warning("volume.unpublish_failed", volume=row.volume_id, target=row.target_path, exc_info=failure)

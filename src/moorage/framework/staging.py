@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from msgspec import structs
@@ -77,7 +78,8 @@ class Staging:
             publish_context=volume.publish_context,
             formatting=max((other.formatting for other in self._journal.staged(volume.volume_id)), default=""),
         )
-        await core.invoke.run("node", _check_free, path, source)
+        with about_path(path, f"volume {volume.volume_id!r} cannot be staged"):
+            await core.invoke.run("node", _check_free, path, source, capability.is_block)
         with BEGUN:
             await self._journal.put(row)
         try:
@@ -207,10 +209,13 @@ def _in_place(path: str, row: Staged, source: Source) -> bool:
     return shows_volume(path, source)
 
 
-def _check_free(path: str, source: Source) -> None:
-    """Nothing foreign may be mounted where the volume goes."""
-    if find_mount(path) is not None and not shows_volume(path, source):
-        raise FailedPrecondition(f"something else is mounted at {path!r}; unmount it and repeat the call")
+def _check_free(path: str, source: Source, block: bool) -> None:
+    """Nothing foreign may be mounted where the volume goes, and a mount needs a directory. Raises OSError."""
+    if find_mount(path) is not None:
+        if not shows_volume(path, source):
+            raise FailedPrecondition(f"something else is mounted at {path!r}; unmount it and repeat the call")
+    elif not block:
+        os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
 
 
 def _to_make(device: str, wanted: str, default: str, interrupted: str) -> str:

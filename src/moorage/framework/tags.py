@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import msgspec
 
-from moorage.framework.values import SnapshotRecord, VolumeRecord
+from moorage.framework.values import VolumeRecord
 
 PREFIX = "moorage.dev/"
 VALUE_CHARACTERS = 250
 
-RecordT = TypeVar("RecordT", VolumeRecord, SnapshotRecord)
+FactsT = TypeVar("FactsT")
 
 
 class SnapshotFactsTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,14 +59,22 @@ def snapshot_tags(
 
 def read_volume_tags(tags: Mapping[str, str]) -> VolumeRecord | None:
     """The record that these tags hold; None when they are not of a volume made by this framework."""
-    data = _unpack("volume", tags)
-    return msgspec.json.decode(data, type=VolumeRecord) if data is not None else None
+    return _decoded(_unpack("volume", tags), VolumeRecord)
 
 
 def read_snapshot_tags(tags: Mapping[str, str]) -> SnapshotFactsTag | None:
     """The facts that these tags hold; None when they are not of a snapshot made by this framework."""
-    data = _unpack("snapshot", tags)
-    return msgspec.json.decode(data, type=SnapshotFactsTag) if data is not None else None
+    return _decoded(_unpack("snapshot", tags), SnapshotFactsTag)
+
+
+def _decoded(data: bytes | None, kind: type[FactsT]) -> FactsT | None:
+    """Facts that somebody has damaged count as none: one volume must not stop all others."""
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _pack(kind: str, name: str, facts: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ only. Texts of exceptions are passed on only from classes whose texts are known 
 from __future__ import annotations
 
 import errno
+from socket import gaierror
 
 from moorage.base.operations import OperationInterrupted
 from moorage.base.run import CommandError, CommandNotFound, CommandTimeout
@@ -43,7 +44,7 @@ def as_csi_error(error: Exception) -> CsiError | None:
             return Internal(f"{program} failed with status {status}; the driver's log has its output")
         case OSError(errno=number) if number in _NO_SPACE:
             return ResourceExhausted("no space is left in the storage; free some or add to it")
-        case TimeoutError() | ConnectionError():
+        case TimeoutError() | ConnectionError() | gaierror() | OSError(errno=None):  # HTTP libraries give no number
             return Unavailable("the storage system does not answer; what was asked of it may go on; repeat the call")
         case OSError(errno=number) if number in _AWAY:
             return Unavailable("the storage system cannot be reached; mend the network and repeat the call")

@@ -15,6 +15,7 @@ from typing import Final
 from moorage.host import syscalls
 from moorage.host.mountinfo import find_mount
 
+_CANNOT_BE_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _NO_OPENAT2: Final = (errno.ENOSYS, errno.EPERM)
 
 
@@ -124,9 +125,9 @@ def ensure_removed_target(path: str) -> bool:
             raise OSError(errno.ENOTEMPTY, f"{path} is a file with data in it; move the data away first")
         else:
             os.unlink(path)
-    except FileNotFoundError:
-        return False
     except OSError as error:
+        if error.errno in _CANNOT_BE_THERE:
+            return False
         if error.errno == errno.ENOTEMPTY and error.filename is not None:
             raise OSError(errno.ENOTEMPTY, f"{path} is not empty; move the data away first") from None
         raise

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -241,6 +242,6 @@ class Orchestrator(RuleBasedStateMachine):
 
 
 Orchestrator.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestAmnesia = Orchestrator.TestCase
+TestAmnesia = pytest.mark.timeout(300)(Orchestrator.TestCase)  # a failure is shrunk, which takes long
