@@ -15,8 +15,14 @@ from moorage.base.faults import declare_step
 from moorage.base.log import get_logger
 from moorage.framework.source import BlockDevice, Directory, ImageFile, RootOwnership, Source
 from moorage.host import loop
-from moorage.host.device import inspect_device
-from moorage.host.filesystem import MINIMUM_BYTES, check_filesystem, ensure_filesystem, grow_filesystem
+from moorage.host.device import inspect_device, size_of
+from moorage.host.filesystem import (
+    MINIMUM_BYTES,
+    check_filesystem,
+    ensure_filesystem,
+    grow_filesystem,
+    minimum_bytes,
+)
 from moorage.host.mount import ensure_bind_mounted, ensure_mounted, is_mount_of_device
 from moorage.host.mountinfo import find_mount, read_mounts
 from moorage.host.probe import Blank, Unreadable, probe
@@ -85,13 +91,22 @@ def file_system_to_make(device: str, wanted: str, default: str, *, interrupted: 
                 f"the volume holds {fs_type} and not {wanted or default}; it is never formatted again"
             )
         case Blank():
-            return wanted or interrupted or default
+            return _fitting(device, wanted or interrupted or default)
         case Unreadable(reason=reason):
             raise Unavailable(f"the volume cannot be examined ({reason}); repair its storage and repeat the call")
         case _ if interrupted:
-            return wanted or interrupted
+            return _fitting(device, wanted or interrupted)
         case _:
             raise FailedPrecondition("the volume holds data in no known format; it is never formatted")
+
+
+def _fitting(device: str, fs_type: str) -> str:
+    """The file system, if the device has room for it. Raises `FailedPrecondition`."""
+    if (size := size_of(device)) < minimum_bytes(fs_type):
+        raise FailedPrecondition(
+            f"the volume has {size} bytes and {fs_type} needs {minimum_bytes(fs_type)}; expand it or use another type"
+        )
+    return fs_type
 
 
 def format_device(device: str, fs_type: str, *, interrupted: bool) -> None:

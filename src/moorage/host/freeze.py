@@ -10,15 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
 
-from moorage.host import ioctl, syscalls, watchdog
-from moorage.host.mountinfo import find_mount, read_mounts
-
-_EXIT_TIMEOUT_S: Final = 10.0
+from moorage.host import guard, ioctl, syscalls
+from moorage.host.mountinfo import MountEntry, find_mount, read_mounts
 
 
 class AlreadyFrozen(OSError):
@@ -43,24 +38,24 @@ def frozen(mount_points: Iterable[str], *, max_s: float) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         opened = _open_all(mount_points, stack)
+        ready = stack.enter_context(guard.ready())
         for fd in opened.values():
             syscalls.syncfs(fd)
-        guard = stack.enter_context(_Guard(list(opened.values()), max_s=max_s))
-        yield from _hold(opened, guard)
+        yield from _hold(opened, ready, max_s=max_s)
 
 
 def ensure_thawed(mount_point: str) -> bool:
     """Thaw the file system at `mount_point`; False when it was not frozen. Raises OSError."""
-    fd = _open_mount_point(mount_point)
+    fd = _open_mount_point(mount_point, read_mounts())
     try:
         return _thaw(fd)
     finally:
         os.close(fd)
 
 
-def _hold(opened: dict[str, int], guard: _Guard) -> Iterator[None]:
+def _hold(opened: dict[str, int], thawer: guard.Guard, *, max_s: float) -> Iterator[None]:
     done: list[tuple[str, int]] = []
-    guard.begin()
+    thawer.begin(list(opened.values()), max_s=max_s)
     try:
         for path, fd in opened.items():
             _freeze(path, fd)
@@ -68,7 +63,7 @@ def _hold(opened: dict[str, int], guard: _Guard) -> Iterator[None]:
         yield
     finally:
         lost = [path for path, fd in reversed(done) if not _thaw(fd)]
-        guard.end()
+        thawer.end()
     if lost:
         raise FreezeExpired(
             f"{', '.join(lost)} thawed before the work was done; discard the result and allow more time"
@@ -84,15 +79,15 @@ def _open_all(mount_points: Iterable[str], stack: contextlib.ExitStack) -> dict[
         entry = find_mount(path, mounts=mounts)
         if entry is not None and entry.device in seen:
             continue
-        opened[path] = _open_mount_point(path)
+        opened[path] = _open_mount_point(path, mounts)
         stack.callback(os.close, opened[path])
         if entry is not None:
             seen.add(entry.device)
     return opened
 
 
-def _open_mount_point(path: str) -> int:
-    if find_mount(path) is None:
+def _open_mount_point(path: str, mounts: Sequence[MountEntry]) -> int:
+    if find_mount(path, mounts=mounts) is None:
         raise OSError(
             errno.EINVAL, f"{path} is no mount point, the host's own file system would freeze; check the path"
         )
@@ -116,64 +111,3 @@ def _thaw(fd: int) -> bool:
             return False
         raise
     return True
-
-
-class _Guard:
-    """The guard process, started and ready on entering; leaving waits for its end, because it pins the
-    mounts.
-    """
-
-    def __init__(self, fds: list[int], *, max_s: float) -> None:
-        self.fds = fds
-        self.max_s = max_s
-
-    def __enter__(self) -> _Guard:
-        # the mount points' descriptors only become inheritable in this child
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                os.path.abspath(watchdog.__file__),
-                str(self.max_s),
-                *map(str, self.fds),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            env={},
-            pass_fds=self.fds,
-            start_new_session=True,
-        )
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the guard process has no pipes")
-        self.stdin, self.stdout = stdin, stdout
-        if self.stdout.read(1) != b"R":
-            self._close()
-            raise OSError(errno.EIO, "the guard process of a freeze did not start; nothing was frozen")
-        return self
-
-    def begin(self) -> None:
-        """Start the clock. Raises OSError when the guard is gone, before anything is frozen."""
-        self.stdin.write(b"F")
-
-    def end(self) -> None:
-        """Tell the guard that everything is thawed."""
-        with contextlib.suppress(BrokenPipeError):
-            self.stdin.write(b"D")
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.stdin.close()
-        self.stdout.close()
-        try:
-            self.process.wait(_EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(_EXIT_TIMEOUT_S)

@@ -43,6 +43,9 @@ __all__ = ["check_request", "is_ephemeral", "response_problems"]
 NAME_REFUSED_BYTES: Final = 1024
 """Names up to eight times the specification's limit are taken; beyond that nobody means a name."""
 
+PATH_REFUSED_BYTES: Final = 4095
+"""Linux' limit for any path."""
+
 CHECKED_BY_HANDLER: Final = frozenset(
     {("DeleteVolumeGroupSnapshot", "snapshot_ids"), ("GetVolumeGroupSnapshot", "snapshot_ids")}
 )
@@ -175,6 +178,8 @@ def check_path(rpc: Rpc, field: str, value: str) -> None:
     if value and rpc.name in ABSOLUTE_PATHS:
         if not value.startswith("/"):
             raise InvalidArgument(f"{rpc.name}: {field} {value!r} is relative; give an absolute path")
+        if len(value.encode(errors="replace")) > PATH_REFUSED_BYTES:
+            raise InvalidArgument(f"{rpc.name}: {field} has more than {PATH_REFUSED_BYTES} bytes, as no path can have")
         if ".." in value.split("/"):
             raise InvalidArgument(f"{rpc.name}: {field} {value!r} leads through '..'; give a path without it")
 

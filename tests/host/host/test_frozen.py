@@ -10,17 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moorage.host import freeze, mount
+from moorage.host import guard, mount
 from moorage.host.freeze import AlreadyFrozen, FreezeExpired, ensure_thawed, frozen
 
 pytestmark = pytest.mark.root
 MakeVolume = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def no_guard_is_left() -> Iterator[None]:
+    yield
+    guard.end_idle()
 
 
 def writes_pass(directory: Path, *, within_s: float) -> bool:
@@ -120,19 +126,65 @@ def test_a_killed_freezer_leaves_nothing_frozen(two_mounts: list[Path], number: 
         freezer.communicate()
 
 
-def test_a_killed_guard_does_not_hinder_the_thaw(two_mounts: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    guards: list[subprocess.Popen[bytes]] = []
-    real = freeze._Guard.begin
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> list[guard.Guard]:
+    """The guards of the freezes so far, in order."""
+    begun: list[guard.Guard] = []
+    real = guard.Guard.begin
 
-    def begin(self: freeze._Guard) -> None:
-        real(self)
-        guards.append(self.process)
+    def begin(self: guard.Guard, fds: Sequence[int], *, max_s: float) -> None:
+        real(self, fds, max_s=max_s)
+        begun.append(self)
 
-    monkeypatch.setattr(freeze._Guard, "begin", begin)
+    monkeypatch.setattr(guard.Guard, "begin", begin)
+    return begun
+
+
+def test_a_killed_guard_does_not_hinder_the_thaw(two_mounts: list[Path], guards: list[guard.Guard]) -> None:
     with frozen([str(two_mounts[0])], max_s=20):
-        guards[0].kill()
-        guards[0].wait()
+        guards[0].process.kill()
+        guards[0].process.wait()
     assert ensure_thawed(str(two_mounts[0])) is False
+
+
+def test_one_guard_serves_one_freeze_after_the_other(two_mounts: list[Path], guards: list[guard.Guard]) -> None:
+    for path in two_mounts * 2:
+        with frozen([str(path)], max_s=20):
+            pass
+    assert len({id(used) for used in guards}) == 1
+    opened = os.listdir(f"/proc/{guards[0].process.pid}/fd")
+    assert sorted(opened) == ["0", "1", "2"], "an idle guard holds nothing open"
+
+
+def test_a_guard_that_had_to_thaw_serves_the_next_freeze(two_mounts: list[Path], guards: list[guard.Guard]) -> None:
+    with pytest.raises(FreezeExpired), frozen([str(two_mounts[0])], max_s=0.1):
+        assert writes_pass(two_mounts[0], within_s=10)
+    with pytest.raises(FreezeExpired), frozen([str(two_mounts[1])], max_s=0.1):
+        assert writes_pass(two_mounts[1], within_s=10)
+    assert guards[0] is guards[1]
+
+
+def test_an_idle_guard_that_was_killed_is_replaced(two_mounts: list[Path], guards: list[guard.Guard]) -> None:
+    with frozen([str(two_mounts[0])], max_s=20):
+        pass
+    guards[0].process.kill()
+    guards[0].process.wait()
+    with pytest.raises(FreezeExpired), frozen([str(two_mounts[0])], max_s=0.1):
+        assert writes_pass(two_mounts[0], within_s=10)
+    assert guards[1].process.pid != guards[0].process.pid
+
+
+def test_an_idle_guard_ends_with_its_process(two_mounts: list[Path]) -> None:
+    source = (
+        "import sys, os, signal\nfrom moorage.host import freeze, guard\n"
+        "with freeze.frozen(sys.argv[1:], max_s=20): pass\n"
+        "print(guard._idle[0].process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", source, str(two_mounts[0])], stdout=subprocess.PIPE, check=False)
+    end_s = time.monotonic() + 10
+    while Path(f"/proc/{int(done.stdout)}/fd/0").exists():
+        assert time.monotonic() < end_s, "the guard outlived its process"
+        time.sleep(0.01)
 
 
 def test_what_a_dead_container_left_is_thawed_at_start(two_mounts: list[Path]) -> None:
