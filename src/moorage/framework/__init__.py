@@ -6,6 +6,7 @@ A driver subclasses `Driver` and implements what its storage can do. Capabilitie
 the methods that it defines. Protobuf and gRPC are never seen. See docs/tutorial/first-driver.md.
 """
 
+from moorage.framework.call_secrets import current_secrets
 from moorage.framework.config import Config, Duration, Option, Size
 from moorage.framework.driver import Driver
 from moorage.framework.needs import DeploymentNeeds, HostMount
@@ -130,4 +131,5 @@ __all__ = [
     "VolumeRecord",
     "VolumeSource",
     "VolumeUsage",
+    "current_secrets",
 ]

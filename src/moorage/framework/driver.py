@@ -7,7 +7,8 @@ SDKs that block: those run in a bounded pool of daemon threads.
 What a method may rely on: its arguments are validated; no other call works on the same volume or
 snapshot at the same time; it is called again with the same ids after a crash, a lost reply or a
 deadline, so it must be written as "make sure that", not as "do". What it may raise: any error of
-`moorage.spec.errors`; every other exception becomes INTERNAL, and its text stays in the log.
+`moorage.spec.errors`; every other exception becomes INTERNAL, and its text stays in the log. Where
+its arguments hold no secrets, `current_secrets()` gives those of the request.
 
 This class holds no state of its own and does nothing by itself: `moorage.framework.plugin` reads it.
 """

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import uuid4
 
+from msgspec import structs
+
 from moorage.framework.store import Intent, Record
 from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
+from moorage.spec.sealing import sealed
 from moorage.state.collection import Collection
 from moorage.state.journal import Change, Journal
 
@@ -83,6 +86,8 @@ class JournalStore:
 
     async def begin(self, intent: Intent) -> None:
         """Record an intent."""
+        if intent.volume is not None:
+            intent = structs.replace(intent, volume=_sealed_volume(intent.volume))
         await self._intents.put(intent)
 
     async def settle(
@@ -104,13 +109,14 @@ class JournalStore:
     def _put(self, record: Record) -> Change:
         match record:
             case VolumeRecord():
-                return self._volumes.put_change(record)
+                return self._volumes.put_change(_sealed_volume(record))
             case SnapshotRecord():
                 return self._snapshots.put_change(record)
             case GroupRecord():
                 return self._groups.put_change(record)
             case Attachment():
-                return self._attachments.put_change(record)
+                capability = sealed(record.volume_capability)
+                return self._attachments.put_change(structs.replace(record, volume_capability=capability))
 
     def _drop(self, record: Record) -> Change:
         match record:
@@ -122,6 +128,11 @@ class JournalStore:
                 return self._groups.delete_change(record.group_snapshot_id)
             case Attachment():
                 return self._attachments.delete_change(_attachment_id(record))
+
+
+def _sealed_volume(record: VolumeRecord) -> VolumeRecord:
+    """The record without mount flags that may be secret."""
+    return structs.replace(record, volume_capabilities=tuple(map(sealed, record.volume_capabilities)))
 
 
 def _attachment_id(record: Attachment) -> str:

@@ -3,15 +3,16 @@
 A row is written before the first mount of a stage or publish and erased after the last unmount, so
 that after `kill -9` it is known what may be there. The mount table has the last word: a row says
 what to look for, `moorage.framework.proof` looks. The rows hold no secrets: contexts are kept
-without the orchestrator's keys, among which are service-account tokens.
+without the orchestrator's keys, among which are service-account tokens, and mount flags are sealed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from moorage.spec.sealing import sealed
 from moorage.spec.types import VolumeCapability
 from moorage.state.collection import Collection
 from moorage.state.journal import Change, Journal
@@ -104,6 +105,7 @@ class NodeJournal:
         await self._journal.write(*(self._drop(row) for row in rows), use_reserve=True)
 
     def _put(self, row: Staged | Published) -> Change:
+        row = structs.replace(row, volume_capability=sealed(row.volume_capability))
         return self._staged.put_change(row) if isinstance(row, Staged) else self._published.put_change(row)
 
     def _drop(self, row: Staged | Published) -> Change:

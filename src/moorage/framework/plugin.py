@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from moorage.base.clock import Clock, SystemClock
 from moorage.base.locks import KeyedLocks
@@ -16,6 +16,7 @@ from moorage.base.log import get_logger
 from moorage.base.operations import RunningOperation
 from moorage.base.scrubber import SecretScrubber
 from moorage.framework.attach import Attachments
+from moorage.framework.call_secrets import stream_with_secrets, with_secrets
 from moorage.framework.calls import Calls
 from moorage.framework.changes import Changes
 from moorage.framework.core import Core
@@ -40,6 +41,7 @@ from moorage.framework.tag_store import TagStore
 from moorage.framework.usage import Usage
 from moorage.framework.volumes import Volumes
 from moorage.spec.names import driver_name_problem
+from moorage.spec.rules import RPCS
 from moorage.state.journal import Journal
 
 log = get_logger(__name__)
@@ -149,7 +151,15 @@ class Plugin:
         handlers.update(_controller(core))
         if node is not None:
             handlers.update(_node(core, node, self._state_dir))
-        return handlers
+        return {name: _carrying(name, handler) for name, handler in handlers.items()}
+
+
+def _carrying(name: str, handler: Any) -> Handler:
+    """The handler of an RPC that has secrets, with these at hand for the driver."""
+    rpc = RPCS[name]
+    if not rpc.secret_fields:
+        return cast("Handler", handler)
+    return stream_with_secrets(handler) if rpc.streaming else with_secrets(handler)
 
 
 def _identity(identity: Identity) -> dict[str, Handler]:

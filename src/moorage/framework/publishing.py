@@ -30,6 +30,7 @@ from moorage.host.paths import ensure_directory, ensure_removed_target
 from moorage.spec import messages as m
 from moorage.spec.access import is_reader_only, plugin_context, same_publish_arguments, second_publish
 from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from moorage.spec.sealing import sealed, unsealed
 from moorage.spec.types import AccessMode, NodeCapability, VolumeCapability
 
 BEGUN = declare_step("node.publish.begun", "the publishing is recorded before its first side effect")
@@ -166,7 +167,7 @@ class Publishing:
         row = self._journal.staged_at(request.volume_id, path)
         volume = NodeVolume(
             volume_id=request.volume_id,
-            volume_capability=row.volume_capability if row is not None else capability,
+            volume_capability=unsealed(row.volume_capability, capability) if row is not None else capability,
             volume_context=request.volume_context,
             publish_context=request.publish_context,
             secrets=request.secrets,
@@ -253,7 +254,7 @@ def _as_request(row: Published) -> m.NodePublishVolumeRequest:
         volume_id=row.volume_id,
         target_path=row.target_path,
         staging_target_path=row.staging_target_path,
-        volume_capability=row.volume_capability,
+        volume_capability=sealed(row.volume_capability),
         readonly=row.readonly,
         publish_context=row.publish_context,
         volume_context=row.volume_context,

@@ -21,6 +21,7 @@ from moorage.spec import messages as m
 from moorage.spec.access import plugin_context
 from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, VolumeInUse
 from moorage.spec.locks import content_key
+from moorage.spec.sealing import sealed
 from moorage.spec.types import AccessMode, VolumeCapability
 
 BEGUN = declare_step("node.stage.begun", "the staging is recorded before its first side effect")
@@ -64,7 +65,7 @@ class Staging:
         if reason := core.driver.supports(capability):
             raise FailedPrecondition(f"volume {volume.volume_id!r} cannot be used so: {reason}")
         if row is not None and row.done and await core.invoke.run("node", _in_place, path, row, source):
-            if row.volume_capability != capability:
+            if row.volume_capability != sealed(capability):
                 raise AlreadyExists(
                     f"volume {volume.volume_id!r} is staged at {path!r} with another capability; unstage it first"
                 )
