@@ -7,7 +7,8 @@ caller and into the thread of a plain `def` method, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,12 +35,13 @@ def with_secrets(handler: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Aw
     return carrying
 
 
-def stream_with_secrets(handler: Callable[[Any], AsyncIterator[Any]]) -> Callable[[Any], AsyncIterator[Any]]:
+def stream_with_secrets(handler: Callable[[Any], AsyncGenerator[Any, None]]) -> Callable[[Any], AsyncGenerator[Any, None]]:
     """The same for a handler that streams."""
 
-    async def carrying(request: Any) -> AsyncIterator[Any]:
+    async def carrying(request: Any) -> AsyncGenerator[Any, None]:
         _current.set(request.secrets)
-        async for response in handler(request):
-            yield response
+        async with aclosing(handler(request)) as responses:
+            async for response in responses:
+                yield response
 
     return carrying

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from msgspec import structs
 
-from moorage.framework.store import Intent, Record
+from moorage.framework.store import ID_PREFIX, Intent, Record
 from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
 from moorage.spec.sealing import sealed
 from moorage.state.collection import Collection
@@ -104,7 +104,7 @@ class JournalStore:
     def new_id(self, kind: str, name: str) -> str:
         """A fresh id: a name that is used again never gets the id of its predecessor."""
         del name
-        return f"{kind[:4]}-{uuid4().hex}"
+        return f"{ID_PREFIX[kind]}-{uuid4().hex}"
 
     def _put(self, record: Record) -> Change:
         match record:

@@ -7,15 +7,19 @@ before the first side effect of a creation and erased with its result, or by a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
 
 Record = VolumeRecord | SnapshotRecord | GroupRecord | Attachment
+
+
+ID_PREFIX: Final[Mapping[str, str]] = {"volume": "vol", "snapshot": "snap", "group": "group"}
+"""How the ids that the framework gives begin, by kind of object."""
 
 
 class Intent(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from moorage.framework.store import ID_PREFIX
 from moorage.framework.values import VolumeRecord
 
 PREFIX = "moorage.dev/"
@@ -35,7 +36,7 @@ class SnapshotFactsTag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 def derived_id(kind: str, name: str) -> str:
     """An id that is the same for the same name, always."""
-    return f"{kind[:4]}-{sha256(f'{kind}/{name}'.encode()).hexdigest()[:32]}"
+    return f"{ID_PREFIX[kind]}-{sha256(f'{kind}/{name}'.encode()).hexdigest()[:32]}"
 
 
 def volume_tags(record: VolumeRecord) -> dict[str, str]:
