@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 PROJECT = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())["project"]
 
@@ -12,9 +15,9 @@ author = "The Moorage authors"
 project_copyright = author
 release = version = PROJECT["version"]
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "moorage_tables"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 nitpicky = True
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
