@@ -142,11 +142,6 @@ def declare_step(name: str, doc: str) -> Step:
     return known
 
 
-def durable_step(name: str) -> Step:
-    """The declared step `name`; KeyError if there is none."""
-    return _steps[name]
-
-
 def declared_steps() -> list[tuple[str, str]]:
     """Name and description of every step declared so far, by name."""
     return [(step.name, step.doc) for _, step in sorted(_steps.items())]

@@ -73,6 +73,7 @@ class _Operation:
     describe: str
     started_s: float
     waiters: int = 0
+    surroundings: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     task: asyncio.Task[Any] = field(init=False)
 
 
@@ -87,16 +88,25 @@ class Operations:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, key: str, fingerprint: bytes | str, *, describe: str, factory: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        key: str,
+        fingerprint: bytes | str,
+        *,
+        describe: str,
+        factory: Callable[[], Awaitable[T]],
+        within: contextlib.AbstractContextManager[object] | None = None,
+    ) -> T:
         """The result of `factory()`, run as a task under `key`, or of the same operation already running.
 
+        `within` is entered when the task is made and left when its failure, if need be, has been logged.
         Cancelling the caller leaves the operation running. Raises what the operation raises, Busy when
         `key` runs with another `fingerprint`, Overloaded at the limit, OperationInterrupted when the task
         was cancelled.
         """
         operation = self._running.get(key)
         if operation is None:
-            operation = self._start(key, fingerprint, describe=describe, factory=factory)
+            operation = self._start(key, fingerprint, describe=describe, factory=factory, within=within)
         elif operation.fingerprint != fingerprint:
             raise Busy(operation.describe, self._clock.monotonic() - operation.started_s)
         operation.waiters += 1
@@ -129,7 +139,13 @@ class Operations:
         return self.snapshot()
 
     def _start(
-        self, key: str, fingerprint: bytes | str, *, describe: str, factory: Callable[[], Awaitable[Any]]
+        self,
+        key: str,
+        fingerprint: bytes | str,
+        *,
+        describe: str,
+        factory: Callable[[], Awaitable[Any]],
+        within: contextlib.AbstractContextManager[object] | None,
     ) -> _Operation:
         if len(self._running) >= self._limit:
             raise Overloaded(self._limit)
@@ -138,6 +154,8 @@ class Operations:
             return await factory()
 
         operation = _Operation(key, fingerprint, describe, self._clock.monotonic())
+        if within is not None:
+            operation.surroundings.enter_context(within)
         operation.task = asyncio.create_task(body(), name=f"operation {key}")
         self._running[key] = operation
         operation.task.add_done_callback(lambda _: self._ended(operation))
@@ -145,7 +163,8 @@ class Operations:
 
     def _ended(self, operation: _Operation) -> None:
         del self._running[operation.key]
-        _report_unattended(operation)
+        with operation.surroundings:
+            _report_unattended(operation)
 
 
 def _report_unattended(operation: _Operation) -> None:

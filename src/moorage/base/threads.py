@@ -97,7 +97,7 @@ class DaemonPool:
     ) -> T:
         """Like `call`; a result that comes after the caller was cancelled goes to `on_late_result`.
 
-        `on_late_result` runs in the thread of the pool, so it may block. Late exceptions are logged.
+        `on_late_result` runs in the thread of the pool, so it may block. Of late exceptions the type is logged.
         """
         job = _Job(lambda: fn(*args, **kwargs), fn, on_late_result)
         self._submit(job)
@@ -159,7 +159,11 @@ class DaemonPool:
                     "wait already; try again later"
                 )
             self._waiting.append(job)
-            self._start_thread_if_useful()
+            try:
+                self._start_thread_if_useful()
+            except BaseException:  # its caller is told that it failed, so it must not run later
+                self._waiting.remove(job)
+                raise
             self._changed.notify()
 
     def _start_thread_if_useful(self) -> None:
@@ -257,7 +261,8 @@ class _Job:
 
     def hand_over_late(self, result: Any, error: BaseException | None) -> None:
         if error is not None:
-            _log.warning("pool.late_failure", function=self.label, error=error)
+            # Its text may quote a secret, and whoever hid that from the log has gone with the caller.
+            _log.warning("pool.late_failure", function=self.label, error=type(error).__name__)
         elif self.on_late_result is not None:
             try:
                 self.context.run(self.on_late_result, result)

@@ -35,7 +35,9 @@ def with_secrets(handler: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Aw
     return carrying
 
 
-def stream_with_secrets(handler: Callable[[Any], AsyncGenerator[Any, None]]) -> Callable[[Any], AsyncGenerator[Any, None]]:
+def stream_with_secrets(
+    handler: Callable[[Any], AsyncGenerator[Any, None]],
+) -> Callable[[Any], AsyncGenerator[Any, None]]:
     """The same for a handler that streams."""
 
     async def carrying(request: Any) -> AsyncGenerator[Any, None]:

@@ -79,15 +79,18 @@ class Calls:
         describe = f"{rpc} on {keys[0]}"
 
         async def locked() -> T:
-            with (
-                self._scrubber.hiding(secret_values(request)),
-                self.take(describe, exclusive=keys, shared=shared),
-            ):
+            with self.take(describe, exclusive=keys, shared=shared):
                 return await work()
 
         try:
             operations = self._node if RPCS[rpc].service == "Node" else self._controller
-            return await operations.run(f"{rpc} {keys[0]}", fingerprint(request), describe=describe, factory=locked)
+            return await operations.run(
+                f"{rpc} {keys[0]}",
+                fingerprint(request),
+                describe=describe,
+                factory=locked,
+                within=self._scrubber.hiding(secret_values(request)),
+            )
         except Busy as busy:
             raise OperationPending(f"{busy}; repeat the call when it is done") from None
         except Overloaded as full:

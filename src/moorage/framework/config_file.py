@@ -60,7 +60,10 @@ def _yaml(content: bytes) -> Any:
     try:
         values = yaml.safe_load(content)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        # Its text shows the line, which may hold a secret.
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "an unknown place"
+        raise ValueError(f"it cannot be read at {place}") from None
     return {} if values is None else values
 
 

@@ -126,7 +126,7 @@ class Driver:
 
     @optional
     def stop(self) -> MaybeAwaitable[None]:
-        """Called once, after the last RPC."""
+        """Called once, after the last RPC; not when `start` failed or calls still run."""
 
     @optional
     def probe(self) -> MaybeAwaitable[bool]:
@@ -258,7 +258,7 @@ class Driver:
 
     @optional
     def list_attachments(self) -> MaybeAwaitable[Iterable[Attachment]]:
-        """Everything that is attached, as the storage system says (`BackendTags`)."""
+        """Everything that is attached, as the storage system says (`BackendTags`, `Stateless`)."""
         raise NotImplementedError
 
     @optional
@@ -280,7 +280,7 @@ class Driver:
 
     @optional
     def node_release(self, volume_id: str) -> MaybeAwaitable[None]:
-        """Undo `node_source`, after the volume is unstaged."""
+        """Undo `node_source`, after the volume is unstaged; also where it never was, and there is nothing to undo."""
         raise NotImplementedError
 
     @optional

@@ -7,7 +7,6 @@ under the state directory, and deleted here. Source: contract node, section 3, v
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,20 +21,13 @@ from moorage.host.paths import ensure_directory, ensure_removed_target
 from moorage.spec import messages as m
 from moorage.spec.capacity import choose_size
 from moorage.spec.compatibility import without_orchestrator_keys
-from moorage.spec.errors import FailedPrecondition, InvalidArgument
+from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from moorage.spec.types import CapacityRange, Volume, VolumeCapability
 
 RECORDED = declare_step("node.ephemeral.recorded", "the ephemeral volume is recorded before it is made")
 MADE = declare_step("node.ephemeral.made", "the driver has made the ephemeral volume")
 DELETED = declare_step("node.ephemeral.deleted", "the driver has deleted the ephemeral volume")
 FORGOTTEN = declare_step("node.ephemeral.forgotten", "the record of the ephemeral volume is erased")
-
-EPHEMERAL_KEY = "csi.storage.k8s.io/ephemeral"
-
-
-def is_ephemeral(volume_context: Mapping[str, str]) -> bool:
-    """Whether a publish request is for an inline volume."""
-    return volume_context.get(EPHEMERAL_KEY) == "true"
 
 
 class Ephemeral:
@@ -53,6 +45,8 @@ class Ephemeral:
             raise FailedPrecondition(f"{core.driver.name} offers no ephemeral inline volumes; use a claim")
         new = self._wish(request, capability)
         record = await core.store.volume(request.volume_id)
+        if record is not None and not record.ephemeral:
+            raise AlreadyExists(f"volume {request.volume_id!r} is no inline volume; publish it through a claim")
         if record is None:
             record = _record(new, Volume(new.volume_id, new.size_bytes))
             await core.settle(RECORDED, put=(record,))

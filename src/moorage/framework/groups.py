@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import structs
@@ -142,18 +143,13 @@ class Groups:
             if set(by_source) != {source.volume_id for source in sources}:
                 raise Internal("the driver cut snapshots of other volumes than the group has; this is its defect")
             members = tuple(snapshot_record(member, by_source[member.source_volume_id]) for member in new.members)
+            record = _record(new, members)
+            group = _group_of(record, [member.as_snapshot() for member in members])
+            core.check_response("CreateVolumeGroupSnapshot", m.CreateVolumeGroupSnapshotResponse(group_snapshot=group))
         except Exception as cause:
             if not may_still_run(cause):
                 await self._undo(intent, cause, made or ())
             raise
-        record = GroupRecord(
-            group_snapshot_id=new.group_snapshot_id,
-            name=new.name,
-            source_volume_ids=tuple(source.volume_id for source in sources),
-            snapshot_ids=tuple(member.snapshot_id for member in members),
-            creation_time=min(member.creation_time for member in members),
-            parameters=new.parameters,
-        )
         await core.settle(RECORDED, intent, put=(record, *members))
         log.info("group_snapshot.created", group=record.group_snapshot_id, members=len(members))
         return record
@@ -217,12 +213,27 @@ class Groups:
             member = await self._core.store.snapshot(snapshot_id)
             if member is not None:
                 members.append((await refreshed(self._core, member)).as_snapshot())
-        return VolumeGroupSnapshot(
-            group_snapshot_id=record.group_snapshot_id,
-            snapshots=tuple(members),
-            creation_time=record.creation_time,
-            ready_to_use=all(member.ready_to_use for member in members),
-        )
+        return _group_of(record, members)
+
+
+def _record(new: NewGroupSnapshot, members: Sequence[SnapshotRecord]) -> GroupRecord:
+    return GroupRecord(
+        group_snapshot_id=new.group_snapshot_id,
+        name=new.name,
+        source_volume_ids=tuple(member.source_volume_id for member in members),
+        snapshot_ids=tuple(member.snapshot_id for member in members),
+        creation_time=min(member.creation_time for member in members),
+        parameters=new.parameters,
+    )
+
+
+def _group_of(record: GroupRecord, members: Sequence[Snapshot]) -> VolumeGroupSnapshot:
+    return VolumeGroupSnapshot(
+        group_snapshot_id=record.group_snapshot_id,
+        snapshots=tuple(members),
+        creation_time=record.creation_time,
+        ready_to_use=all(member.ready_to_use for member in members),
+    )
 
 
 def _as_asked(new: NewGroupSnapshot, sources: tuple[VolumeRecord, ...], cut_at: datetime) -> tuple[Snapshot, ...]:

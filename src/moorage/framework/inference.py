@@ -108,6 +108,11 @@ def _state_problems(driver: Driver, has: frozenset[str]) -> list[str]:
     if isinstance(state, Stateless):
         if "create_volume" in has and "find_volume" not in has:
             found.append(f"{title} keeps no state and has create_volume without find_volume: define find_volume")
+        if "controller_publish" in has and "list_attachments" not in has:
+            found.append(
+                f"{title} keeps no state and has controller_publish without list_attachments: define list_attachments, "
+                "without which nothing would ever be detached"
+            )
         if "create_snapshot" in has:
             found.append(f"{title} keeps no state and cannot have snapshots: set state to LocalJournal()")
     if driver.ephemeral and not isinstance(state, LocalJournal):

@@ -1,7 +1,8 @@
 """Calling a driver's methods, `async def` or plain `def`, without ever blocking the loop.
 
-Controller and node calls have separate pools of daemon threads: ten hung creates never stop an
-unpublish, and neither stops a probe. Knows nothing of RPCs.
+Each side has its own pool of daemon threads: ten hung creates never stop an unpublish, nor do
+questions (statistics, health) that hang on a dead mount, and none of them stops a probe. Knows
+nothing of RPCs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from moorage.framework.driver import Driver
 from moorage.framework.inference import methods_of
 from moorage.framework.translate import as_csi_error
 
-Side = Literal["controller", "node", "identity"]
+Side = Literal["controller", "node", "query", "identity"]
 
 log = get_logger(__name__)
 
@@ -23,12 +24,15 @@ log = get_logger(__name__)
 class Invoker:
     """Calls the methods that a driver offers; `offers` says which those are."""
 
-    def __init__(self, driver: Driver, *, controller_threads: int = 16, node_threads: int = 16) -> None:
+    def __init__(
+        self, driver: Driver, *, controller_threads: int = 16, node_threads: int = 16, query_threads: int = 8
+    ) -> None:
         self._driver = driver
         self._offered = methods_of(driver)
         self._pools = {
             "controller": DaemonPool("controller", controller_threads),
             "node": DaemonPool("node", node_threads),
+            "query": DaemonPool("query", query_threads),
             "identity": DaemonPool("identity", 2),
         }
 

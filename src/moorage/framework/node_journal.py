@@ -37,7 +37,7 @@ class Staged(Struct, frozen=True, kw_only=True):
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """A volume at a target path; `loop` is the read-only loop device made for this target alone."""
+    """A volume at a target path; `loop` is the read-only loop device that it shows, if any."""
 
     volume_id: str
     target_path: str

@@ -91,6 +91,7 @@ class Plugin:
         self._invoke = Invoker(driver)
         self._calls = Calls(limit=limit, clock=self._clock, locks=KeyedLocks(), scrubber=scrubber or SecretScrubber())
         self._journal: Journal | None = None
+        self._driver_started = False
         self.handlers: Mapping[str, Handler] = {}
 
     async def start(self) -> None:
@@ -101,6 +102,7 @@ class Plugin:
         try:
             if self._invoke.offers("start"):
                 await self._invoke.call("controller", "start")
+            self._driver_started = True
         except BaseException:
             if self._journal is not None:
                 await self._journal.close()
@@ -109,13 +111,15 @@ class Plugin:
         log.info("plugin.started", driver=self.name, version=self.version, mode=self.mode)
 
     async def stop(self, grace_s: float = 20.0) -> list[RunningOperation]:
-        """Wait for running operations, stop the driver, close the journal; returns what still runs."""
+        """Wait for running operations, stop a driver that was started, close the journal; returns what still runs."""
         left = await self._calls.drain(grace_s)
-        if self._invoke.offers("stop") and not left:
-            await self._invoke.call("controller", "stop")
-        await self._invoke.close()
-        if self._journal is not None:
-            await self._journal.close()
+        try:
+            if self._driver_started and not left and self._invoke.offers("stop"):
+                await self._invoke.call("controller", "stop")
+        finally:
+            await self._invoke.close()
+            if self._journal is not None:
+                await self._journal.close()
         log.info("plugin.stopped", driver=self.name, left=len(left))
         return left
 

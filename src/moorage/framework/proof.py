@@ -1,8 +1,9 @@
 """What really is at a path: rows say what to look for, the mount table proves it.
 
-Nothing is ever unmounted, measured or grown on the word of a row or of a request alone. After the
-journal was lost, a mount can still be proved to be a volume's: its device shows the file or device
-where the driver finds the volume. Blocking functions, to be run in a thread.
+Nothing is ever unmounted, measured or grown on the word of a request alone: either a row says that
+the mount is ours, or the mount proves it. For after the journal was lost, a mount can still be proved
+to be a volume's: its device shows the file or device where the driver finds the volume. Blocking
+functions, to be run in a thread.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def shows_volume(path: str, source: Source) -> bool:
 
 
 def readers_of(device: str) -> list[str]:
-    """The read-only loop devices that show this device: each made for the read-only targets of a block volume."""
+    """The read-only loop devices that show this device: made for the read-only targets of a block volume."""
     info = os.stat(device)
     own = (info.st_dev, info.st_ino)
     return [found.path for found in loop.list_loops() if found.readonly and found.backing == own]

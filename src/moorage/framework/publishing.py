@@ -15,7 +15,8 @@ from msgspec import structs
 
 from moorage.base.faults import declare_step
 from moorage.framework.core import Core, log
-from moorage.framework.ephemeral import Ephemeral, is_ephemeral
+from moorage.framework.device_mount import users_of
+from moorage.framework.ephemeral import Ephemeral
 from moorage.framework.node_journal import NodeJournal, Published, Staged
 from moorage.framework.path_errors import about_path, normal, unmount
 from moorage.framework.proof import bound_device, mount_at, shows_volume
@@ -32,6 +33,7 @@ from moorage.spec.access import is_reader_only, plugin_context, same_publish_arg
 from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from moorage.spec.sealing import sealed, unsealed
 from moorage.spec.types import AccessMode, NodeCapability, VolumeCapability
+from moorage.spec.validate import is_ephemeral
 
 BEGUN = declare_step("node.publish.begun", "the publishing is recorded before its first side effect")
 MOUNTED = declare_step("node.publish.mounted", "the volume is bound at the target path")
@@ -241,7 +243,7 @@ def _wish(request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> 
         readonly=request.readonly,
         volume_context=plugin_context(request.volume_context),
         publish_context=request.publish_context,
-        ephemeral=is_ephemeral(request.volume_context),
+        ephemeral=is_ephemeral(request),
     )
 
 
@@ -291,6 +293,8 @@ def _unmount(path: str, own_loop: str) -> str:
 
 def _detach_reader(device: str) -> None:
     """Give back a read-only loop device, unless another target shows it too."""
+    if users_of(device):
+        return
     for found in loop.list_loops():
         if found.path == device and found.readonly:
             loop.detach(device, expected_backing=found.backing)

@@ -1,6 +1,7 @@
 """A driver class, running as a process: plugin, socket, metrics and signals, from start to a bounded stop.
 
-Everything that serves calls is opened here and closed in reverse order. A stop takes `grace_s` at most, even
+Everything that serves is opened here and closed again: calls first, then the driver, and HTTP last, so that a slow
+stop can be watched. A stop takes `grace_s` at most, even
 when a vendor's call hangs or blocks the event loop: a thread of its own ends the process then. This module
 reads neither the environment nor files; `moorage.cli.serve` and tests say what to serve and where.
 """
@@ -138,8 +139,9 @@ def _checked_address(text: str | None) -> Address | None:
 
 
 def _secrets_of(config: Config) -> list[str]:
-    values = (getattr(config, option.field) for option in options(type(config)) if option.secret)
-    return [value for value in values if isinstance(value, str)]
+    values = [getattr(config, option.field) for option in options(type(config)) if option.secret]
+    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    return [str(item) for item in flat if item is not None and not isinstance(item, bool)]
 
 
 @contextlib.contextmanager

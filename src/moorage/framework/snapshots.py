@@ -18,6 +18,7 @@ from moorage.spec.compatibility import SnapshotFacts, snapshot_conflict, without
 from moorage.spec.errors import (
     AlreadyExists,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     OperationPending,
     SnapshotNotFound,
@@ -126,18 +127,36 @@ class Snapshots:
         try:
             with CUT:
                 made = await core.controller("create_snapshot", new, source)
-            snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
-            record = snapshot_record(new, snapshot)
-            core.check_response("CreateSnapshot", m.CreateSnapshotResponse(snapshot=record.as_snapshot()))
         except Exception as cause:
             if isinstance(cause, AlreadyExists):
                 await core.settle(UNDONE, intent)
             elif not may_still_run(cause):
-                await self._undo(intent, cause, made)
+                await self._undo(intent, cause)
+            raise
+        await self._check_own(intent, new, made)
+        try:
+            snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
+            record = snapshot_record(new, snapshot)
+            core.check_response("CreateSnapshot", m.CreateSnapshotResponse(snapshot=record.as_snapshot()))
+        except Exception as cause:
+            await self._undo(intent, cause, made)
             raise
         await core.settle(RECORDED, intent, put=(record,))
         log.info("snapshot.created", snapshot=record.snapshot_id, volume=source.volume_id)
         return record
+
+    async def _check_own(self, intent: Intent, new: NewSnapshot, made: Snapshot | None) -> None:
+        """A storage system that cuts names short may answer with somebody else's snapshot: hands off it."""
+        core = self._core
+        if made is None or made.snapshot_id == new.snapshot_id:
+            return
+        other = await core.store.snapshot(made.snapshot_id)
+        if other is not None and other.name != new.name:
+            await core.settle(UNDONE, intent)
+            raise Internal(
+                f"the storage system took snapshot name {new.name!r} for {other.name!r}; the driver must make "
+                "names that differ"
+            )
 
     async def _undo(self, intent: Intent, cause: Exception | None, made: Snapshot | None = None) -> None:
         core = self._core

@@ -13,7 +13,7 @@ from moorage.framework.core import Core, log
 from moorage.framework.node_journal import NodeJournal, Staged
 from moorage.framework.path_errors import about_path, normal, unmount
 from moorage.framework.proof import device_showing, mount_at, shows_volume
-from moorage.framework.source import Directory, ImageFile, Source
+from moorage.framework.source import BlockDevice, Directory, ImageFile, Source
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import NodeVolume
 from moorage.host.mountinfo import find_mount
@@ -138,6 +138,10 @@ class Staging:
         fs_type = await run("node", _to_make, row.device, capability.mount.fs_type, default, interrupted)
         if not fs_type:
             return row, bool(interrupted)
+        if not driver.formats:
+            raise FailedPrecondition(
+                f"volume {row.volume_id!r} has no file system and {driver.name} makes none; put one there first"
+            )
         row = structs.replace(row, formatting=fs_type)
         # A snapshot or clone of a half-made file system could never be used.
         with self._core.calls.take(f"mkfs of volume {row.volume_id!r}", exclusive=(content_key(row.volume_id),)):
@@ -165,7 +169,8 @@ class Staging:
         core, run = self._core, self._core.invoke.run
         row = self._journal.staged_at(volume_id, path)
         for published in self._journal.published(volume_id):
-            if published.staging_target_path == path and await run("node", mount_at, published.target_path):
+            here = published.ephemeral or published.staging_target_path == path
+            if here and await run("node", mount_at, published.target_path):
                 raise VolumeInUse(
                     f"volume {volume_id!r} is still published at {published.target_path!r}; unpublish it first"
                 )
@@ -174,8 +179,7 @@ class Staging:
             return
         with UNMOUNTED, about_path(path, f"volume {volume_id!r} cannot be unstaged"):
             await run("node", unmount, path)
-        others = [other for other in self._journal.staged(volume_id) if other.staging_target_path != path]
-        if not others:
+        if all(other.staging_target_path == path for other in self._journal.staged(volume_id)):
             await run("node", device_mount.detach, source_path)
             if core.invoke.offers("node_release"):
                 with RELEASED:
@@ -192,7 +196,8 @@ class Staging:
         with suppress(NotFound):
             source = await core.on_node("node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY))
         if await core.invoke.run("node", mount_at, path) is None:
-            return str(source.path) if isinstance(source, ImageFile) else None
+            left = source is not None and await core.invoke.run("node", _left_over, source)
+            return str(source.path) if source is not None and left else None
         if source is None or not await core.invoke.run("node", shows_volume, path, source):
             raise FailedPrecondition(
                 f"what is mounted at {path!r} is not known to be volume {volume_id!r}; unmount it by hand if it is"
@@ -208,6 +213,17 @@ def _in_place(path: str, row: Staged, source: Source) -> bool:
     if row.volume_capability.is_block:
         return device_showing(source) is not None
     return shows_volume(path, source)
+
+
+def _left_over(source: Source) -> bool:
+    """Whether a volume of which nothing is recorded and nothing is mounted may still be attached to this node."""
+    match source:
+        case ImageFile():
+            return True
+        case BlockDevice(path=path):
+            return not path.exists() or not device_mount.users_of(str(path))
+        case Directory():
+            return False
 
 
 def _check_free(path: str, source: Source, block: bool) -> None:

@@ -30,8 +30,8 @@ class BackendTags(Struct, frozen=True):
 class Stateless(Struct, frozen=True):
     """No record at all: every create is handed to the driver, which must be idempotent itself.
 
-    The driver implements `find_volume`, answers `AlreadyExists` itself, and cleans up after its own
-    failures. It can have no snapshots, and its volumes cannot be listed.
+    The driver implements `find_volume` (and `list_attachments` if it attaches), answers `AlreadyExists`
+    itself, and cleans up after its own failures. It can have no snapshots, and its volumes cannot be listed.
     """
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import suppress
-
 from moorage.base.faults import declare_step
 from moorage.framework.condition import condition_of
 from moorage.framework.core import Core
 from moorage.framework.device_mount import grow_mounted
+from moorage.framework.invoke import Side
 from moorage.framework.node_journal import NodeJournal
 from moorage.framework.path_errors import normal
-from moorage.framework.proof import bound_device, device_showing, mount_at, shows_volume
-from moorage.framework.source import Directory, ImageFile, Source
+from moorage.framework.proof import bound_device, device_showing, mount_at, readers_of, shows_volume
+from moorage.framework.source import Directory, Source
 from moorage.framework.values import NodeVolume
 from moorage.host import loop
 from moorage.host.device import size_of
 from moorage.host.stats import filesystem_stats
 from moorage.spec import messages as m
-from moorage.spec.errors import NotFound, OutOfRange
+from moorage.spec.errors import NotFound, OutOfRange, Unimplemented
 from moorage.spec.types import AccessMode, UsageUnit, VolumeCapability, VolumeHealth, VolumeUsage
 
 GROWN = declare_step("node.expand.grown", "the node sees the new size")
@@ -38,14 +35,19 @@ class Usage:
         """NodeGetVolumeStats."""
         core = self._core
         path = normal(request.volume_path)
-        source = await self._proved(request.volume_id, path)
+        source = await self._proved("query", request.volume_id, path)
         if core.invoke.offers("node_usage") and isinstance(source, Directory):
-            usage = await core.on_node("node_usage", request.volume_id, path)
+            usage = await core.invoke.call("query", "node_usage", request.volume_id, path)
+        elif isinstance(source, Directory) and not source.own_filesystem:
+            raise Unimplemented(
+                f"{core.driver.name} cannot tell the usage of a directory; it needs node_usage for that"
+            )
         else:
-            usage = await core.invoke.run("node", _usage_at, path)
+            usage = await core.invoke.run("query", _usage_at, path, source)
         condition = None
         if core.invoke.offers("node_volume_health"):
-            condition = condition_of(await core.on_node("node_volume_health", request.volume_id))
+            entries = await core.invoke.call("query", "node_volume_health", request.volume_id)
+            condition = condition_of(entries)
         return m.NodeGetVolumeStatsResponse(usage=tuple(usage), volume_condition=condition)
 
     async def expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
@@ -58,7 +60,7 @@ class Usage:
 
     async def _expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
         path = normal(request.volume_path)
-        source = await self._proved(request.volume_id, path)
+        source = await self._proved("node", request.volume_id, path)
         if isinstance(source, Directory):
             record = await self._core.store.volume(request.volume_id)
             return m.NodeExpandVolumeResponse(capacity_bytes=record.capacity_bytes if record is not None else 0)
@@ -71,7 +73,7 @@ class Usage:
 
     async def health(self, request: m.NodeGetVolumeHealthRequest) -> m.NodeGetVolumeHealthResponse:
         """NodeGetVolumeHealth; also for a volume that was never staged here."""
-        entries = await self._core.on_node("node_volume_health", request.volume_id)
+        entries = await self._core.invoke.call("query", "node_volume_health", request.volume_id)
         return m.NodeGetVolumeHealthResponse(
             volume_health=VolumeHealth(volume_id=request.volume_id, health_statuses=tuple(entries))
         )
@@ -79,32 +81,38 @@ class Usage:
     async def storage(self, request: m.NodeGetStorageHealthRequest) -> m.NodeGetStorageHealthResponse:
         """NodeGetStorageHealth."""
         del request
-        return m.NodeGetStorageHealthResponse(backend_health=tuple(await self._core.on_node("node_storage_health")))
+        found = await self._core.invoke.call("query", "node_storage_health")
+        return m.NodeGetStorageHealthResponse(backend_health=tuple(found))
 
-    async def _proved(self, volume_id: str, path: str) -> Source:
+    async def _proved(self, side: Side, volume_id: str, path: str) -> Source:
         """The source of the volume, which is in use at this very path; raises `NotFound` otherwise."""
-        core = self._core
-        source: Source = await core.on_node("node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY))
-        published = self._journal.published_at(path)
+        invoke = self._core.invoke
+        volume = NodeVolume(volume_id=volume_id, volume_capability=_ANY)
+        source: Source = await invoke.call(side, "node_source", volume)
+        published, staged = self._journal.published_at(path), self._journal.staged_at(volume_id, path)
         if published is not None and published.volume_id == volume_id:
-            if await core.invoke.run("node", mount_at, path) is not None:
+            if await invoke.run(side, mount_at, path) is not None:
                 return source
-        elif self._journal.staged_at(volume_id, path) is not None and not isinstance(source, Directory):
-            if await core.invoke.run("node", device_showing, source) is not None:
+        elif staged is not None and staged.volume_capability.is_block:  # its staging path holds no mount
+            if await invoke.run(side, device_showing, source) is not None:
                 return source
-        elif await core.invoke.run("node", shows_volume, path, source):
+        elif await invoke.run(side, shows_volume, path, source):
             return source
         raise NotFound(f"volume {volume_id!r} is not in use at {path!r}")
 
 
-def _usage_at(path: str) -> tuple[VolumeUsage, ...]:
-    number = bound_device(path)
-    if number is not None:
+def _usage_at(path: str, source: Source) -> tuple[VolumeUsage, ...]:
+    """What the mount at `path` tells; never what the host's file system under it does."""
+    if bound_device(path) is not None:
         return (VolumeUsage(unit=UsageUnit.BYTES, total=size_of(path)),)
-    with suppress(OSError):
-        if stat.S_ISBLK(os.stat(path).st_mode):
-            return (VolumeUsage(unit=UsageUnit.BYTES, total=size_of(path)),)
+    entry = mount_at(path)
+    if entry is None:
+        if (device := device_showing(source)) is None:
+            raise NotFound(f"the volume is no longer in use at {path!r}")
+        return (VolumeUsage(unit=UsageUnit.BYTES, total=size_of(device)),)
     found = filesystem_stats(path)
+    if mount_at(path) != entry:
+        raise NotFound(f"the volume is no longer in use at {path!r}")
     return (
         VolumeUsage(UsageUnit.BYTES, found.total_bytes, found.available_bytes, found.used_bytes),
         VolumeUsage(UsageUnit.INODES, found.total_inodes, found.available_inodes, found.used_inodes),
@@ -112,20 +120,15 @@ def _usage_at(path: str) -> tuple[VolumeUsage, ...]:
 
 
 def _grow(path: str, source: Source) -> int:
-    """Let the device, then the file system mounted at `path`, grow; the device's size in bytes."""
+    """Let the device, those of its readers, then the file system mounted at `path`, grow; the size in bytes."""
     with GROWN:
-        if isinstance(source, ImageFile):
-            for device in loop.list_loops():
-                if device.backing == _identity(str(source.path)):
-                    loop.refresh_capacity(device)
         device_path = device_showing(source)
         if device_path is None:
             raise NotFound(f"the device of the volume at {path!r} is gone; stage the volume again")
+        loops = {device.path: device for device in loop.list_loops()}
+        for each in (device_path, *readers_of(device_path)):  # readers show what the device has, so it goes first
+            if each in loops:
+                loop.refresh_capacity(loops[each])
         if bound_device(path) is None:
             grow_mounted(device_path, path)
     return size_of(device_path)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    info = os.stat(path)
-    return info.st_dev, info.st_ino

@@ -18,6 +18,7 @@ from moorage.framework.core import Core, log
 from moorage.framework.removal import Removal
 from moorage.framework.sizing import minimum_bytes
 from moorage.framework.snapshots import refreshed
+from moorage.framework.states import BackendTags
 from moorage.framework.store import Intent
 from moorage.framework.tags import volume_tags
 from moorage.framework.translate import may_still_run
@@ -140,7 +141,9 @@ class Volumes:
             token=intent.token,
             topology=begun.accessible_topology if begun is not None else new.topology,
         )
-        return intent, structs.replace(new, tags=volume_tags(_record(request, new, _as_asked(new)))), source
+        if isinstance(core.driver.state, BackendTags):
+            new = structs.replace(new, tags=volume_tags(_record(request, new, _as_asked(new))))
+        return intent, new, source
 
     def _wish(
         self,

@@ -193,17 +193,22 @@ class Served:
         return Status(Code.INTERNAL, clean_message(text, self._shared.scrubber, code=Code.INTERNAL))
 
     def _tell(self, status: Status, began_s: float) -> None:
-        """Log and count a finished call."""
+        """Count a finished call and log it; a success, which has nothing to hide, once the reply is on its way."""
         duration_s = time.monotonic() - began_s
-        rpc = self._rpc
         if self._shared.observe is not None:
-            self._shared.observe(rpc.path, status.code, duration_s)
+            self._shared.observe(self._rpc.path, status.code, duration_s)
         if status.defect:
-            log.error("rpc.defect", method=rpc.path, where=status.defect)
+            log.error("rpc.defect", method=self._rpc.path, where=status.defect)
         if not _shown(self._level):
             return
+        if status is _DONE:
+            asyncio.get_running_loop().call_soon(self._log, status, duration_s)
+        else:
+            self._log(status, duration_s)
+
+    def _log(self, status: Status, duration_s: float) -> None:
         tell = log.info if self._level == logging.INFO else log.debug
-        values = {"method": rpc.path, "code": status.code.name, "ms": round(duration_s * 1e3, 1)}
+        values = {"method": self._rpc.path, "code": status.code.name, "ms": round(duration_s * 1e3, 1)}
         if status.message:
             values["message"] = status.message
         tell("rpc.done", **values)

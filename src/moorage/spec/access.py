@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from moorage.spec.errors import AlreadyExists, FailedPrecondition
 from moorage.spec.messages import ControllerPublishVolumeRequest, NodePublishVolumeRequest
+from moorage.spec.sealing import sealed
 from moorage.spec.types import AccessMode, VolumeCapability
 
 SecondPublish = Literal["ok", "already-exists", "failed-precondition"]
@@ -114,7 +115,8 @@ def second_controller_publish(
     others = {publication.node_id: publication for publication in published}
     same = others.pop(request.node_id, None)
     if same is not None:
-        if same.volume_capability != request.volume_capability or same.readonly != request.readonly:
+        wish = request.volume_capability
+        if (wish is None or sealed(same.volume_capability) != sealed(wish)) or same.readonly != request.readonly:
             raise AlreadyExists(
                 f"volume {request.volume_id!r} is published to node {request.node_id!r} with another "
                 "capability or readonly flag; unpublish it from there first"

@@ -102,6 +102,8 @@ def _time(stamp: Any) -> str:
 def _secrets_in(struct: Struct) -> Iterator[str]:
     for name in struct.__struct_fields__:
         value = getattr(struct, name)
+        if not value or isinstance(value, str | int):  # most fields, and each check below costs
+            continue
         if isinstance(value, Secrets):
             yield from value.values()
         elif isinstance(value, Mapping):

@@ -87,9 +87,6 @@ def matches(requirement: TopologyRequirement | None, accessible: Sequence[Topolo
     return any(overlaps(term, place) for term in requirement.requisite for place in accessible)
 
 
-reachable = matches
-
-
 def choose(
     requirement: TopologyRequirement | None, available: Sequence[Topology] | None, *, count: int = 1
 ) -> tuple[Topology, ...]:

@@ -250,6 +250,18 @@ async def test_stats_are_those_of_the_volume_and_of_no_other_path(bench: Bench) 
     await bench.unstage(volume)
 
 
+async def test_a_staging_path_that_lost_its_mount_has_no_stats(bench: Bench) -> None:
+    volume = await bench.create()
+    staging = await bench.stage(volume)
+    subprocess.run(["umount", staging], check=True)
+    with pytest.raises(NotFound):
+        await bench.stats(volume, staging)
+    with pytest.raises(NotFound):
+        await bench.call("NodeExpandVolume", m.NodeExpandVolumeRequest(volume, staging))
+    await bench.unstage(volume)
+    assert bench.sweep() == []
+
+
 async def test_mounts_lost_by_a_reboot_are_made_again(bench: Bench) -> None:
     volume = await bench.create()
     staging = await bench.stage(volume)

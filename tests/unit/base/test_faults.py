@@ -40,7 +40,6 @@ def test_without_a_plan_a_step_does_nothing() -> None:
 
 def test_steps_are_declared_once_and_listed() -> None:
     assert faults.declare_step("unit.write", "a file of this test") is STEP
-    assert faults.durable_step("unit.write") is STEP
     assert ("unit.write", "a file of this test") in faults.declared_steps()
     with pytest.raises(ValueError, match=r"unit\.write is already declared as 'a file of this test'"):
         faults.declare_step("unit.write", "something else")

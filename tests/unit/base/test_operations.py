@@ -13,6 +13,7 @@ import pytest
 
 from moorage.base.log import configure
 from moorage.base.operations import Busy, OperationInterrupted, Operations, Overloaded, RunningOperation
+from moorage.base.scrubber import SecretScrubber
 from moorage.testing.clock import VirtualClock
 
 
@@ -129,6 +130,21 @@ async def test_failure_without_callers_is_logged_not_lost(log_lines: io.StringIO
     (record,) = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert (record["event"], record["key"], record["error"]) == ("operation.failed_unattended", "v1", "gone")
     assert "LookupError" in record["exception"]
+
+
+async def test_surroundings_last_until_a_failure_is_logged(log_lines: io.StringIO) -> None:
+    operations, work, scrubber = Operations(), Work(), SecretScrubber()
+    configure("json", "debug", stream=log_lines, scrubber=scrubber)
+    hiding = scrubber.hiding(["hunter2secret"])
+    caller = asyncio.create_task(operations.run("v1", "same", describe="d", factory=work, within=hiding))
+    await turn()
+    caller.cancel()
+    await asyncio.wait([caller])
+    work.result.set_exception(LookupError("login with hunter2secret failed"))
+    await turn()
+    assert "operation.failed_unattended" in log_lines.getvalue()
+    assert "hunter2secret" not in log_lines.getvalue()
+    assert scrubber("hunter2secret") == "hunter2secret"
 
 
 async def test_failure_in_the_moment_of_the_callers_cancellation_is_logged(log_lines: io.StringIO) -> None:

@@ -116,6 +116,45 @@ async def test_cancelled_call_runs_on_and_its_late_result_is_handed_over(pool: D
     await until(lambda: late == ["device"])
 
 
+async def test_the_text_of_a_late_failure_is_not_logged(pool: DaemonPool, capsys: pytest.CaptureFixture[str]) -> None:
+    gate, told = Gate(), list[str]()
+
+    def refused() -> None:
+        gate.pass_through()
+        raise LookupError("login with hunter2 failed")
+
+    task = asyncio.create_task(pool.call(refused))
+    await gate.reached()
+    task.cancel()
+    await asyncio.wait([task])
+    gate.opened.set()
+    await until(lambda: pool.running == 0)
+    await pool.close(5)
+
+    def is_told() -> bool:
+        told.append(capsys.readouterr().err)
+        return "pool.late_failure" in "".join(told)
+
+    await until(is_told)
+    assert "LookupError" in "".join(told)
+    assert "hunter2" not in "".join(told)
+
+
+async def test_a_call_without_a_thread_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, ran = DaemonPool("poor", 1), list[str]()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await pool.call(ran.append, "refused")
+    await pool.call(ran.append, "later")
+    assert ran == ["later"]
+    await pool.close(5)
+
+
 async def test_stuck_calls_are_counted_and_named() -> None:
     pool, gate = DaemonPool("slow", 2, stuck_after_s=0.0), Gate()
     task = asyncio.create_task(pool.call(gate.pass_through))

@@ -9,6 +9,7 @@ import pytest
 
 from moorage.cli.app import run
 from moorage.drivers.local import LocalConfig, LocalDriver
+from moorage.drivers.local.layout import locked
 from moorage.framework.values import NewSnapshot, NewVolume
 from moorage.spec.types import AccessMode, MountAccess, VolumeCapability
 
@@ -84,3 +85,17 @@ def test_directory_that_is_no_pool_stays_as_it_is(tmp_path: Path, capsys: pytest
     assert run(["local", "check", str(tmp_path / "empty"), "--no-journal"]) == 1
     assert "is no pool" in capsys.readouterr().err
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_repair_tells_what_it_could_not_remove_and_goes_on(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("trash-volume-busy", "trash-volume-old"):
+        (pool / "tmp" / name).mkdir()
+    with locked(pool / "tmp/trash-volume-busy"):
+        assert run(["local", "repair", str(pool), "-o", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)["repairs"]
+    assert [entry["done"] for entry in told] == [False, True]
+    assert [path.name for path in (pool / "tmp").iterdir()] == ["trash-volume-busy"]
+    assert run(["local", "repair", str(pool)]) == 0
+    assert capsys.readouterr().out.endswith("1 repaired, 0 left\n")
+    assert run(["local", "repair", str(pool)]) == 0
+    assert capsys.readouterr().out == "nothing to repair\n"

@@ -277,6 +277,14 @@ def test_an_unusable_file_is_one_sentence(tmp_path: Path, name: str, content: st
     assert "\n" not in str(raised.value)
 
 
+def test_a_line_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("user: me\npassword: hunter2: secret\n")
+    with pytest.raises(ConfigError, match="line 2, column 18") as raised:
+        read_config_file(path)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_an_empty_yaml_file_sets_nothing(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("# nothing yet\n")

@@ -193,6 +193,25 @@ async def test_an_answer_without_all_members_is_rolled_back(tmp_path: Path) -> N
         assert set(await incomplete.rows()) == {"volume"}
 
 
+class Unutterable(MemoryDriver):
+    """Gives its members ids that are too long to be told."""
+
+    def create_group_snapshot(
+        self, group: csi.NewGroupSnapshot, sources: tuple[csi.VolumeRecord, ...]
+    ) -> tuple[csi.Snapshot, ...] | None:
+        long = [structs.replace(member, snapshot_id=member.snapshot_id + 200 * "x") for member in group.members]
+        return super().create_group_snapshot(structs.replace(group, members=tuple(long)), sources)
+
+
+async def test_a_group_that_cannot_be_told_of_is_rolled_back(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Unutterable) as unutterable:
+        with pytest.raises(csi.Internal, match="snapshot_id"):
+            await cut(unutterable, await volumes(unutterable))
+        assert not unutterable.storage.content.snapshots
+        await unutterable.plugin.stop()
+        assert set(await unutterable.rows()) == {"volume"}
+
+
 class Slow(MemoryDriver):
     """Members become ready one by one."""
 

@@ -147,6 +147,10 @@ CONTRADICTIONS: list[tuple[Callable[[], csi.Driver], str]] = [
     (lambda: driver(base=TaggedDriver, list_attachments=csi.Driver.list_attachments), "without list_attachments"),
     (lambda: driver(*VOLUMES, state=csi.Stateless()), "without find_volume"),
     (lambda: driver(*SNAPSHOTS, "find_volume", state=csi.Stateless()), "cannot have snapshots"),
+    (
+        lambda: driver(*VOLUMES, "find_volume", "controller_publish", "controller_unpublish", state=csi.Stateless()),
+        "nothing would ever be detached",
+    ),
     (lambda: driver(base=TaggedDriver, ephemeral=True), "ephemeral"),
     (lambda: driver(*VOLUMES, name="_"), "name"),
     (driver, "nothing to serve"),

@@ -74,6 +74,32 @@ async def test_start_and_stop_of_the_driver(tmp_path: Path) -> None:
     assert watched.storage.calls["stop"] == 1
 
 
+async def test_a_driver_that_did_not_start_is_not_stopped(tmp_path: Path) -> None:
+    class Watched(Failing):
+        def stop(self) -> None:
+            self.storage.calls["stop"] += 1
+
+    driver = Watched()
+    plugin = Plugin(driver, state_dir=tmp_path / "state")
+    with pytest.raises(csi.Unauthenticated):
+        await plugin.start()
+    await plugin.stop(grace_s=1.0)
+    assert driver.storage.calls["stop"] == 0
+
+
+async def test_a_driver_that_does_not_stop_leaves_the_journal_free(tmp_path: Path) -> None:
+    class Stubborn(MemoryDriver):
+        def stop(self) -> None:
+            raise csi.Unavailable("the array hung up")
+
+    plugin = Plugin(Stubborn(), state_dir=tmp_path / "state")
+    await plugin.start()
+    with pytest.raises(csi.Unavailable):
+        await plugin.stop(grace_s=1.0)
+    async with Controller(tmp_path / "state") as controller:
+        await controller.call(create())
+
+
 async def test_every_rpc_that_is_declared_has_a_handler(controller: Controller) -> None:
     served = {name for name, rpc in RPCS.items() if rpc.service in controller.plugin.declared.services}
     assert served <= set(controller.plugin.handlers)

@@ -214,6 +214,16 @@ async def test_a_snapshot_that_cannot_be_told_of_is_deleted(tmp_path: Path) -> N
         assert (await cut(own, source, "short")).snapshot_id == "own xxxxxxxx"
 
 
+async def test_two_names_that_the_storage_takes_for_one_snapshot_are_refused(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=OwnIds) as own:
+        source = await volume(own)
+        first = await cut(own, source, "one")
+        with pytest.raises(csi.Internal, match="took snapshot name 'two' for 'one'"):
+            await cut(own, source, "two")
+        assert set(own.storage.content.snapshots) == {first.snapshot_id}
+        assert await cut(own, source, "one") == first
+
+
 async def test_missing_objects(controller: Controller) -> None:
     with pytest.raises(VolumeNotFound, match="'none'"):
         await cut(controller, "none")

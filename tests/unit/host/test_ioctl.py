@@ -26,6 +26,7 @@ from moorage.host import ioctl
         ("FICLONERANGE", 0x4020940D),
         ("FIFREEZE", 0xC0045877),
         ("FITHAW", 0xC0045878),
+        ("FITRIM", 0xC0185879),
         ("FS_IOC_FIEMAP", 0xC020660B),
         ("EXT4_IOC_RESIZE_FS", 0x40086610),
         ("BTRFS_IOC_RESIZE", 0x50009403),

@@ -88,6 +88,24 @@ async def test_a_snapshot_that_fails_for_good_leaves_no_record(desk: Desk) -> No
     assert await desk.snapshots.all() == []
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "group"])
+async def test_a_cut_without_answer_can_be_deleted_after_its_volume(desk: Desk, kind: str) -> None:
+    volume = await volume_of(desk)
+    rpc = "CreateSnapshot" if kind == "snapshot" else "CreateVolumeGroupSnapshot"
+    desk.driver.faults.append(Fault(rpc, "before", OrchestratorKilled()))
+    if kind == "snapshot":
+        with pytest.raises(OrchestratorKilled):
+            await desk.snapshots.create(volume, "monday", parameters={})
+    else:
+        with pytest.raises(OrchestratorKilled):
+            await desk.groups.create([volume], "monday", parameters={})
+    await desk.volumes.delete("data")
+    desk.driver.faults.append(Fault(rpc, "before", errors.VolumeNotFound(volume.actual.volume_id)))
+    await (desk.snapshots if kind == "snapshot" else desk.groups).delete("monday")
+    assert (await desk.snapshots.all(), await desk.groups.all()) == ([], [])
+    assert "its volume is gone" in desk.notes.notes[-1]
+
+
 async def test_a_snapshot_in_use_stays(desk: Desk) -> None:
     await desk.snapshots.create(await volume_of(desk), "monday", parameters={})
     desk.driver.faults.append(Fault("DeleteSnapshot", "before", errors.FailedPrecondition("in use")))

@@ -98,6 +98,15 @@ async def test_a_killed_create_can_be_deleted_without_knowing_the_id(desk: Desk,
     assert desk.driver.volumes == {}
 
 
+async def test_a_killed_create_that_can_no_longer_succeed_can_be_deleted(desk: Desk) -> None:
+    desk.driver.faults.append(Fault("CreateVolume", "before", OrchestratorKilled()))
+    with pytest.raises(OrchestratorKilled):
+        await desk.volumes.create(a_wish())
+    desk.driver.faults.append(Fault("CreateVolume", "before", errors.SnapshotNotFound("its source")))
+    await desk.volumes.delete("data")
+    assert await desk.volumes.all() == []
+
+
 @pytest.mark.parametrize("rpc", ["ControllerPublishVolume", "NodeStageVolume", "NodePublishVolume"])
 async def test_a_mount_that_finally_fails_is_undone(desk: Desk, rpc: str) -> None:
     await desk.volumes.create(a_wish())
