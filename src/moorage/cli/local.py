@@ -79,18 +79,22 @@ def check(pools: tuple[str, ...], state_dir: Path | None, no_journal: bool, outp
 def repair(pools: tuple[str, ...], output: str | None) -> int:
     """Remove what was begun and never finished, and loop devices on files that are gone.
 
-    Never removes a volume or a snapshot. What a running driver works on is left alone.
+    Never removes a volume or a snapshot. What a running driver works on is left alone. Exit code 1 when something
+    was left.
     """
+    from msgspec import to_builtins
+
     from moorage.drivers.local.inspection import repair as repair_pools
 
-    done = repair_pools(_open_pools(pools))
+    found = repair_pools(_open_pools(pools))
+    done = sum(repair.done for repair in found)
     if output:
-        print_data({"repairs": [{"text": text} for text in done]}, output)
+        print_data({"repairs": to_builtins(list(found))}, output)
     else:
-        for text in done:
-            click.echo(text)
-        click.echo(f"{len(done)} repairs" if done else "nothing to repair")
-    return 0
+        for repair in found:
+            click.echo(repair.text)
+        click.echo(f"{done} repaired, {len(found) - done} left" if found else "nothing to repair")
+    return 0 if done == len(found) else 1
 
 
 @command.command("import")

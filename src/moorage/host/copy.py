@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from moorage.host import syscalls
@@ -200,15 +200,13 @@ def ensure_allocated(path: str, size_bytes: int) -> bool:
         os.close(fd)
 
 
-def punch_hole(path: str, offset: int, *, length: int) -> None:
-    """Give back the space of `length` bytes at `offset`, which then read as zero.
-
-    Raises OSError (EOPNOTSUPP).
-    """
+def punch_holes(path: str, ranges: Iterable[tuple[int, int]]) -> None:
+    """Give back the space of these (offset, length) ranges, which then read as zero. Raises OSError (EOPNOTSUPP)."""
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         mode = syscalls.FALLOC_FL_PUNCH_HOLE | syscalls.FALLOC_FL_KEEP_SIZE
-        syscalls.fallocate(fd, mode, offset=offset, length=length)
+        for offset, length in ranges:
+            syscalls.fallocate(fd, mode, offset=offset, length=length)
         os.fsync(fd)
     finally:
         os.close(fd)

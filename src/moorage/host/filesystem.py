@@ -8,6 +8,7 @@ a guess.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ MINIMUM_BYTES: Final = {
     "btrfs": 114_294_784,
 }
 _BTRFS_RESIZE_BYTES: Final = 256 << 20
+_CANNOT_TRIM: Final = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EROFS)
 _EXT: Final = ("ext2", "ext3", "ext4")
 _LABEL_BYTES: Final = {"ext2": 16, "ext3": 16, "ext4": 16, "xfs": 12, "btrfs": 255}
 
@@ -297,6 +299,24 @@ def _grow_offline(device: str, fs_type: str, *, timeout_s: float) -> bool:
     _e2fsck(device, force=True, timeout_s=timeout_s)
     run_sync(["resize2fs", device], timeout_s=timeout_s)
     return filesystem_size(device) > before
+
+
+def discard_free_space(mount_point: str) -> bool:
+    """Tell the device of a mounted file system which space is free; False where that is not possible.
+
+    The kernel keeps it apart from writers. A loop device gives the space back to the file system below. Raises
+    OSError.
+    """
+    fd = os.open(mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        ioctl.call(fd, ioctl.FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, 0))
+        return True
+    except OSError as error:
+        if error.errno in _CANNOT_TRIM:
+            return False
+        raise
+    finally:
+        os.close(fd)
 
 
 def filesystem_size(device: str) -> int:

@@ -29,7 +29,6 @@ LOOP_SET_DIRECT_IO: Final = 0x4C08
 LOOP_CONFIGURE: Final = 0x4C0A
 LOOP_CTL_GET_FREE: Final = 0x4C82
 LO_FLAGS_READ_ONLY: Final = 1
-LO_FLAGS_AUTOCLEAR: Final = 4
 LO_FLAGS_DIRECT_IO: Final = 16
 
 # linux/fs.h
@@ -41,6 +40,7 @@ FICLONE: Final = _number(_WRITE, 0x94, 9, 4)
 FICLONERANGE: Final = _number(_WRITE, 0x94, 13, 32)
 FIFREEZE: Final = _number(_READ | _WRITE, ord("X"), 119, 4)
 FITHAW: Final = _number(_READ | _WRITE, ord("X"), 120, 4)
+FITRIM: Final = _number(_READ | _WRITE, ord("X"), 121, 24)
 FS_IOC_FIEMAP: Final = _number(_READ | _WRITE, ord("f"), 11, 32)
 EXT4_IOC_RESIZE_FS: Final = _number(_WRITE, ord("f"), 16, 8)
 

@@ -126,6 +126,17 @@ def detach(device: str, *, expected_backing: str | tuple[int, int]) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def kept_unbound(path: str) -> Iterator[bool]:
+    """Keep `attach` off the file at `path` for the body, which learns whether no device shows it, not even in part.
+
+    Keep the body short: `attach` waits for its end for a few seconds only. Raises OSError.
+    """
+    with _locked(path):
+        backing = _identity(os.stat(path))
+        yield all(device.backing != backing for device in list_loops())
+
+
 def refresh_capacity(device: LoopDevice) -> LoopDevice:
     """Tell the kernel that the backing file changed its size; online. Raises OSError."""
     fd = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
@@ -11,6 +10,7 @@ from typing import Final
 from moorage.host import ioctl
 
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
+_NO_TMPFILE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _PROBE_BYTES: Final = 4096
 
 
@@ -47,19 +47,30 @@ def reflink(source: str, target: str, *, mode: int = 0o600) -> None:
 
 
 def supports_reflink(directory: str) -> bool:
-    """Try a reflink between two hidden files in `directory`, which are gone again afterwards.
+    """Try a reflink between two files in `directory` that have no name, so that not even kill -9 leaves them.
 
     Raises OSError.
     """
-    names = [os.path.join(directory, f".reflink-probe-{secrets.token_hex(6)}") for _ in range(2)]
+    with open(_nameless(directory), "w+b") as source, open(_nameless(directory), "w+b") as target:
+        source.write(bytes(_PROBE_BYTES))
+        source.flush()
+        try:
+            ioctl.call(target.fileno(), ioctl.FICLONE, source.fileno())
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                return False
+            raise
+    return True
+
+
+def _nameless(directory: str) -> int:
+    """A new file without a name; where such files cannot be made, one whose name is gone at once."""
     try:
-        with open(names[0], "xb") as file:
-            file.write(bytes(range(256)) * (_PROBE_BYTES // 256))
-        reflink(names[0], names[1])
-        return True
-    except ReflinkUnsupported:
-        return False
-    finally:
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise
+    path = os.path.join(directory, f".reflink-probe-{secrets.token_hex(6)}")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return fd

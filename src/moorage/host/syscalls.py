@@ -15,9 +15,7 @@ from typing import Final
 
 AT_FDCWD: Final = -100
 AT_EMPTY_PATH: Final = 0x1000
-AT_SYMLINK_NOFOLLOW: Final = 0x100
 
-RESOLVE_NO_XDEV: Final = 0x01
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08

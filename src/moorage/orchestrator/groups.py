@@ -24,7 +24,7 @@ from moorage.orchestrator.model import (
 )
 from moorage.orchestrator.outcome import REFUSALS
 from moorage.orchestrator.plan import Refused
-from moorage.orchestrator.snapshots import recorded, request_name
+from moorage.orchestrator.snapshots import gone_with_its_source, recorded, request_name
 from moorage.orchestrator.workspace import Session, Workspace
 from moorage.spec.errors import NotFound
 from moorage.spec.messages import (
@@ -118,7 +118,14 @@ class Groups:
 
     async def _remove(self, group: GroupRecord, session: Session) -> None:
         if may_exist(group.presence) and not group.group_snapshot_id:
-            group = _recorded(group, await self._ask(group, session))  # only its answer tells the ids
+            try:
+                group = _recorded(group, await self._ask(group, session))  # only its answer tells the ids
+            except CallFailed as failure:
+                if not isinstance(failure.error, NotFound):
+                    raise
+                await self.workspace.book.drop_group(group.name)
+                self.workspace.progress.note(gone_with_its_source(f"group {group.name!r}", group.request_name))
+                return
         await self._save(replace(group, wanted=False, presence=Presence.UNCERTAIN))
         request = DeleteVolumeGroupSnapshotRequest(
             group.group_snapshot_id,

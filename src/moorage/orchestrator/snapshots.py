@@ -127,7 +127,14 @@ class Snapshots:
 
     async def _remove(self, snapshot: SnapshotRecord, session: Session) -> None:
         if may_exist(snapshot.presence) and not snapshot.snapshot_id:
-            snapshot = recorded(snapshot, await self._ask(snapshot, session))  # only its answer tells the id
+            try:
+                snapshot = recorded(snapshot, await self._ask(snapshot, session))  # only its answer tells the id
+            except CallFailed as failure:
+                if not isinstance(failure.error, NotFound):
+                    raise
+                await self.workspace.book.drop_snapshot(snapshot.name)
+                self.workspace.progress.note(gone_with_its_source(f"snapshot {snapshot.name!r}", snapshot.request_name))
+                return
         await self.workspace.book.save_snapshot(replace(snapshot, wanted=False, presence=Presence.UNCERTAIN))
         request = DeleteSnapshotRequest(
             snapshot_id=snapshot.snapshot_id,
@@ -153,6 +160,14 @@ def recorded(snapshot: SnapshotRecord, answer: Snapshot) -> SnapshotRecord:
         size_bytes=answer.size_bytes,
         creation_time=answer.creation_time,
         ready=answer.ready_to_use,
+    )
+
+
+def gone_with_its_source(subject: str, asked_for: str) -> str:
+    """A remark on a cut that was begun, and of which the driver tells nothing because its volume is gone."""
+    return (
+        f"{subject} was never answered for and its volume is gone; should the storage system hold a snapshot called "
+        f"{asked_for!r}, delete it there"
     )
 
 

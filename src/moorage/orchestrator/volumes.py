@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moorage.base.units import format_bytes
-from moorage.orchestrator.calling import CallUnfinished
+from moorage.orchestrator.calling import CallFailed, CallUnfinished
 from moorage.orchestrator.execute import ExpansionPostponed
 from moorage.orchestrator.machine import target_path
 from moorage.orchestrator.model import (
@@ -150,7 +150,12 @@ class Volumes:
             wish = replace(volume, desired=replace(volume.desired, exists=False, size_bytes=0))
             plan(wish, session.declared)
             await self.workspace.book.save_volume(wish)
-            await session.executor.converge(wish)
+            try:
+                await session.executor.converge(wish)
+            except CallFailed:  # of the call that asks for the id: there is no such volume, and none will come
+                await self._drop_if_absent(name)
+                if await self.find(name) is not None:
+                    raise
 
     async def import_volume(self, new: NewVolume, *, volume_id: str, volume_context: Mapping[str, str]) -> VolumeRecord:
         """Take over a volume that exists in the storage system, after the driver confirmed its capability."""

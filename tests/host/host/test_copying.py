@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.host import copy, loop, syscalls
-from moorage.host.copy import CopyCancelled, allocated_bytes, copy_sparse, ensure_allocated, ensure_size, punch_hole
+from moorage.host import copy, ioctl, loop, syscalls
+from moorage.host.copy import CopyCancelled, allocated_bytes, copy_sparse, ensure_allocated, ensure_size, punch_holes
 from moorage.host.fiemap import FIEMAP_EXTENT_UNWRITTEN, Range, allocated_ranges, changed_ranges, file_extents
 from moorage.host.reflink import ReflinkUnsupported, reflink, supports_reflink
 
@@ -131,7 +131,7 @@ def test_sizes_and_allocation(place: Path) -> None:
     assert ensure_allocated(path, 8 * MIB) is True
     assert ensure_allocated(path, 8 * MIB) is False
     assert allocated_bytes(path) >= 8 * MIB
-    punch_hole(path, 0, length=4 * MIB)
+    punch_holes(path, [(0, 4 * MIB)])
     assert allocated_bytes(path) <= 4 * MIB + 64 * KIB
     assert os.stat(path).st_size == 8 * MIB
 
@@ -160,6 +160,23 @@ def test_reflinks_share_and_diverge(request: pytest.FixtureRequest, pool: str) -
     assert sorted(path.name for path in directory.iterdir()) == ["clone", "source"]
 
 
+@pytest.mark.parametrize("pool", ["xfs_pool", "btrfs_pool"])
+def test_the_trial_of_reflinks_has_no_names_to_leave_behind(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    directory: Path = request.getfixturevalue(pool)
+    before, during = sorted(os.listdir(directory)), []
+    call = ioctl.call
+
+    def look(fd: int, number: int, argument: int | bytes | bytearray = 0) -> int:
+        during.append(sorted(os.listdir(directory)))
+        return call(fd, number, argument)
+
+    monkeypatch.setattr(ioctl, "call", look)
+    assert supports_reflink(str(directory)) is True
+    assert during == [before]
+
+
 def test_no_reflink_on_ext4(place: Path, make_volume: Callable[..., object]) -> None:
     directory: Path = make_volume("ext4").mount()  # type: ignore[attr-defined]  # a Volume, see conftest
     assert supports_reflink(str(directory)) is False
@@ -185,7 +202,7 @@ def test_random_changes_are_all_found(request: pytest.FixtureRequest, pool: str)
         for offset in (0, 999_999, 2 * MIB + 5, 4 * MIB, 7 * MIB, 15 * MIB):
             file.seek(offset)
             file.write(os.urandom(5000))
-    punch_hole(str(clone), 3 * MIB, length=64 * KIB)
+    punch_holes(str(clone), [(3 * MIB, 64 * KIB)])
     changed = changed_ranges(file_extents(str(source)), file_extents(str(clone)))
     old, new = source.read_bytes(), bytearray(clone.read_bytes())
     for found in changed:

@@ -182,3 +182,18 @@ def test_wrong_arguments(place: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         loop.attach(str(place / "missing"))
         pytest.fail("a missing file was attached")
+
+
+def test_a_file_kept_unbound_is_attached_afterwards(make_image: MakeImage) -> None:
+    image = make_image()
+    attached: list[loop.LoopDevice] = []
+    attacher = threading.Thread(target=lambda: attached.append(loop.attach(str(image))))
+    with loop.kept_unbound(str(image)) as unbound:
+        attacher.start()
+        attacher.join(0.2)
+        assert unbound
+        assert loop.find_loop(str(image)) is None
+    attacher.join()
+    with loop.kept_unbound(str(image)) as unbound:
+        assert not unbound
+    loop.detach(attached[0].path, expected_backing=str(image))

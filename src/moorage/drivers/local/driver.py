@@ -104,8 +104,8 @@ class LocalDriver(Driver):
 
     # --- volumes ---
 
-    def places(self) -> tuple[Topology, ...]:
-        """This node."""
+    async def places(self) -> tuple[Topology, ...]:
+        """This node; nothing blocks here, so no thread is asked."""
         return (self._topology,)
 
     def check_parameters(self, parameters: Mapping[str, str], mutable: Mapping[str, str]) -> None:

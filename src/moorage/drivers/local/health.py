@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from moorage.drivers.local.backend import IMAGE
@@ -42,7 +43,8 @@ def volume_health(pools: Pools, volume_id: str, *, recorded: bool) -> tuple[Heal
         status = VolumeHealthStatus.DATA_LOSS if damage.lost else VolumeHealthStatus.INACCESSIBLE
         entries.append(HealthEntry(status, "ContentDamaged", f"the volume is damaged: {damage.reason}"))
     elif volume.backend == "image":
-        entries += _stopped(image_uses([place / IMAGE])[0].mount_points)
+        with suppress(FileNotFoundError):  # deleted since the look above
+            entries += _stopped(image_uses([place / IMAGE])[0].mount_points)
     entries += [HealthEntry(VolumeHealthStatus.DEGRADED, reason, text) for reason, text in pool_problems(pool)]
     return tuple(entries)
 

@@ -20,9 +20,10 @@ from moorage.drivers.local.records import VolumeFile
 from moorage.drivers.local.use import CLONE_FREEZE_S, COPY_FREEZE_S, held, image_uses
 from moorage.framework.source import ImageFile, Source
 from moorage.host import ioctl
-from moorage.host.copy import ensure_allocated, ensure_size, punch_hole
+from moorage.host.copy import ensure_allocated, ensure_size, punch_holes
 from moorage.host.fiemap import FIEMAP_EXTENT_UNWRITTEN, file_extents
-from moorage.host.loop import ensure_read_ahead
+from moorage.host.filesystem import discard_free_space
+from moorage.host.loop import ensure_read_ahead, kept_unbound
 from moorage.spec.errors import FailedPrecondition, OutOfRange
 from moorage.spec.types import VolumeUsage
 
@@ -160,15 +161,15 @@ def clone_all(
 
 
 def _release(image: Path) -> None:
-    """Give back space that was reserved and never written.
+    """Give back space that was reserved and never written, without ever taking away what is being written.
 
-    Not while a raw block device is in use: a write could fall between looking and punching. The space then stays
-    with the volume, which does no harm.
+    An image that no device shows is punched while none can be attached. A mounted file system says itself what is
+    free. The space of a raw block device in use stays with the volume, which does no harm.
     """
-    use = image_uses([image])[0]
-    if use.is_raw:
-        return
-    with held([use], max_s=CLONE_FREEZE_S):
-        for extent in file_extents(str(image)):
-            if extent.flags & FIEMAP_EXTENT_UNWRITTEN:
-                punch_hole(str(image), extent.logical, length=extent.length)
+    with kept_unbound(str(image)) as unbound:
+        if unbound:
+            unwritten = (extent for extent in file_extents(str(image)) if extent.flags & FIEMAP_EXTENT_UNWRITTEN)
+            punch_holes(str(image), [(extent.logical, extent.length) for extent in unwritten])
+            return
+    for mount_point in image_uses([image])[0].mount_points[:1]:
+        discard_free_space(mount_point)

@@ -13,9 +13,11 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from moorage.base.run import CommandError
 from moorage.drivers.local.backend import IMAGE
 from moorage.drivers.local.layout import KINDS, Kind, build_identity, is_id, locked
 from moorage.drivers.local.pool import Pool
+from moorage.drivers.local.records import SnapshotFile
 from moorage.drivers.local.removal import destroy
 from moorage.framework.values import GroupRecord, SnapshotRecord, VolumeRecord
 from moorage.host.loop import LoopDevice, detach, list_loops
@@ -39,6 +41,13 @@ class Finding(Struct, frozen=True, kw_only=True):
     path: str
     text: str
     repairable: bool = False
+
+
+class Repair(Struct, frozen=True):
+    """What `repair` did, in one sentence, or (`done` False) could not do."""
+
+    text: str
+    done: bool = True
 
 
 class Imported(Struct, frozen=True, kw_only=True):
@@ -76,34 +85,42 @@ def check(
     return tuple(found)
 
 
-def repair(pools: Sequence[Pool]) -> tuple[str, ...]:
-    """Clear away what is unfinished or idle beyond doubt; a sentence for each. Raises OSError.
+def repair(pools: Sequence[Pool]) -> tuple[Repair, ...]:
+    """Clear away what is unfinished or idle beyond doubt. Raises OSError.
 
-    What a running driver works on is left alone: a build that it holds, with the loop device on it.
+    What a running driver works on is left alone: a build that it holds, with the loop device on it. What cannot be
+    removed is told of, and does not stop the rest.
     """
-    done: list[str] = []
+    found: list[Repair] = []
     for pool in pools:
-        for leftover in pool.layout.leftovers():
-            try:
-                with locked(leftover):
-                    destroy(leftover)
-                done.append(f"removed {leftover}")
-            except CsiError as error:
-                done.append(f"left {leftover} alone: {error.message}")
+        found += [repaired for leftover in pool.layout.leftovers() if (repaired := _remove(leftover)) is not None]
         for device, _ in _idle_loops(pool):
             if device.backing_path.endswith(_DELETED):
                 try:
                     detach(device.path, expected_backing=device.backing)
-                    done.append(f"detached {device.path}")
+                    found.append(Repair(f"detached {device.path}"))
                 except OSError as error:
-                    done.append(f"left {device.path} alone: {error.strerror}")
-    return tuple(done)
+                    found.append(Repair(f"left {device.path} alone: {error.strerror}", done=False))
+    return tuple(found)
+
+
+def _remove(leftover: Path) -> Repair | None:
+    try:
+        with locked(leftover):
+            destroy(leftover)
+    except FileNotFoundError:  # a running driver was faster
+        return None
+    except CsiError as error:
+        return Repair(f"left {leftover} alone: {error.message}", done=False)
+    except (OSError, CommandError) as error:
+        return Repair(f"left {leftover} alone: {error}", done=False)
+    return Repair(f"removed {leftover}")
 
 
 def import_records(pools: Sequence[Pool]) -> Imported:
     """The records of all readable volumes and snapshots, for a journal that was lost. Raises OSError."""
     volumes: list[VolumeRecord] = []
-    snapshots: list[SnapshotRecord] = []
+    cut: list[SnapshotFile] = []
     findings: list[Finding] = []
     for pool in pools:
         for volume_id in pool.layout.ids("volume"):
@@ -115,15 +132,38 @@ def import_records(pools: Sequence[Pool]) -> Imported:
         for snapshot_id in pool.layout.ids("snapshot"):
             try:
                 if (snapshot := pool.read_snapshot(snapshot_id)) is not None:
-                    snapshots.append(snapshot.record)
+                    cut.append(snapshot)
             except DataLoss as error:
                 findings.append(_damaged(pool.layout.place("snapshot", snapshot_id), snapshot_id, error.message))
+    partial = partial_groups(cut)
+    findings += partial.values()
+    snapshots = [each.record for each in cut if each.record.group_snapshot_id not in partial]
     return Imported(
         volumes=tuple(volumes),
         snapshots=tuple(snapshots),
         groups=groups_of(snapshots),
         findings=tuple(findings),
     )
+
+
+def partial_groups(snapshots: Sequence[SnapshotFile]) -> dict[str, Finding]:
+    """A finding for each group of which members are missing: it was never finished, or lies in further pools. Pure."""
+    members: dict[str, list[SnapshotFile]] = {}
+    for snapshot in snapshots:
+        if snapshot.group_size:
+            members.setdefault(snapshot.record.group_snapshot_id, []).append(snapshot)
+    return {
+        group_id: Finding(
+            problem="damaged",
+            object_id=group_id,
+            path="",
+            text=f"group snapshot {group_id!r} has {len(found)} of {found[0].group_size} members here, so none of "
+            "them is imported; give all pools of the driver, or remove the directories of "
+            f"{', '.join(sorted(each.object_id for each in found))} when it was never finished",
+        )
+        for group_id, found in sorted(members.items())
+        if len(found) < found[0].group_size
+    }
 
 
 def groups_of(snapshots: Sequence[SnapshotRecord]) -> tuple[GroupRecord, ...]:

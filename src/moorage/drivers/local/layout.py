@@ -120,11 +120,6 @@ class Layout:
         return trash
 
 
-def is_build(path: Path) -> bool:
-    """Whether a leftover is an object on its way in."""
-    return path.name.startswith(_BUILD)
-
-
 def build_identity(path: Path) -> tuple[Kind, str] | None:
     """The kind and id of the object that a leftover is a build of; None for anything else."""
     for kind in KINDS:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from moorage.base.log import get_logger
 from moorage.base.run import CommandError
 from moorage.drivers.local.copying import is_resumable
 from moorage.drivers.local.layout import build_identity, is_id, locked
-from moorage.drivers.local.pool import Pool
+from moorage.drivers.local.pool import FileT, Pool
 from moorage.drivers.local.records import SnapshotFile, VolumeFile
 from moorage.drivers.local.removal import destroy
 from moorage.drivers.local.use import image_uses, thaw_all
-from moorage.spec.errors import CsiError, InvalidArgument, SnapshotNotFound, VolumeNotFound
+from moorage.spec.errors import CsiError, InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
 
 log = get_logger(__name__)
 
@@ -37,14 +37,12 @@ class Pools:
             raise InvalidArgument(f"pool {name!r} does not exist; the pools are {', '.join(self._pools)}")
         return self._pools[name]
 
-    def find_volume(self, volume_id: str) -> tuple[Pool, VolumeFile] | None:
-        """A complete volume and its pool. Raises DataLoss for one that is unreadable."""
-        for pool in self:
-            with pool.errors(f"volume {volume_id!r} cannot be looked up"):
-                found = pool.read_volume(volume_id)
-            if found is not None:
-                return pool, found
-        return None
+    def find_volume(self, volume_id: str, *, home: Pool | None = None) -> tuple[Pool, VolumeFile] | None:
+        """A complete volume and its pool. Raises DataLoss for one that is unreadable.
+
+        Raises Unavailable when it is not found and a pool cannot be used; given its `home`, only that pool matters.
+        """
+        return self._find(f"volume {volume_id!r}", lambda pool: pool.read_volume(volume_id), home)
 
     def volume(self, volume_id: str) -> tuple[Pool, VolumeFile]:
         """A complete volume and its pool. Raises VolumeNotFound or DataLoss."""
@@ -53,13 +51,24 @@ class Pools:
             raise VolumeNotFound(volume_id)
         return found
 
-    def find_snapshot(self, snapshot_id: str) -> tuple[Pool, SnapshotFile] | None:
-        """A complete snapshot and its pool. Raises DataLoss for one that is unreadable."""
+    def find_snapshot(self, snapshot_id: str, *, home: Pool | None = None) -> tuple[Pool, SnapshotFile] | None:
+        """A complete snapshot and its pool; otherwise as `find_volume`."""
+        return self._find(f"snapshot {snapshot_id!r}", lambda pool: pool.read_snapshot(snapshot_id), home)
+
+    def _find(self, what: str, read: Callable[[Pool], FileT | None], home: Pool | None) -> tuple[Pool, FileT] | None:
+        trouble: Unavailable | None = None
         for pool in self:
-            with pool.errors(f"snapshot {snapshot_id!r} cannot be looked up"):
-                found = pool.read_snapshot(snapshot_id)
-            if found is not None:
-                return pool, found
+            try:
+                with pool.errors(f"{what} cannot be looked up"):
+                    found = read(pool)
+            except Unavailable as error:
+                if home in (None, pool):
+                    trouble = trouble or error
+            else:
+                if found is not None:
+                    return pool, found
+        if trouble is not None:
+            raise trouble
         return None
 
     def snapshot(self, snapshot_id: str) -> tuple[Pool, SnapshotFile]:

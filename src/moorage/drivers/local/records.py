@@ -59,12 +59,16 @@ class VolumeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SnapshotFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`snapshot.json`. `block` tells that the content is a raw device's, not a file system's."""
+    """`snapshot.json`. `block` tells that the content is a raw device's, not a file system's.
+
+    `group_size` is the number of members of the group that it was cut with; 0 for none.
+    """
 
     format: int = 0
     record: SnapshotRecord
     backend: BackendName
     block: bool = False
+    group_size: int = 0
 
     @property
     def object_id(self) -> str:

@@ -33,12 +33,13 @@ GROUP_CUT = declare_step("local.group.cut", "all members of the group are cut, a
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    """A volume that is about to be cut, and where."""
+    """A volume that is about to be cut, and where; `group_size` as in `snapshot.json`."""
 
     new: NewSnapshot
     pool: Pool
     volume: VolumeFile
     build: Path
+    group_size: int = 0
 
 
 class Snapshots:
@@ -51,10 +52,10 @@ class Snapshots:
     def create(self, new: NewSnapshot, source: VolumeRecord) -> Snapshot:
         """A snapshot, in the pool of its volume."""
         require_id(new.snapshot_id, what="snapshot")
-        found = self._pools.find_snapshot(new.snapshot_id)
+        pool, volume = self._pools.volume(source.volume_id)
+        found = self._pools.find_snapshot(new.snapshot_id, home=pool)
         if found is not None:
             return found[1].record.as_snapshot()
-        pool, volume = self._pools.volume(source.volume_id)
         with (
             pool.errors(f"snapshot {new.snapshot_id!r} cannot be taken"),
             pool.layout.building("snapshot", new.snapshot_id) as build,
@@ -70,8 +71,7 @@ class Snapshots:
     def delete(self, snapshot_id: str) -> None:
         """Nothing is left of the snapshot, complete or not."""
         if is_id(snapshot_id):
-            for pool in self._pools:
-                remove(pool, "snapshot", snapshot_id)
+            remove(self._pools, "snapshot", snapshot_id)
 
     def locate(self, snapshot_id: str) -> tuple[Path, BackendName, int, Pool]:
         """Where a snapshot is, how it is kept, its size and its pool. Raises SnapshotNotFound."""
@@ -111,7 +111,7 @@ class Snapshots:
             for new, pool, volume in wanted:
                 build = stack.enter_context(pool.layout.building("snapshot", new.snapshot_id))
                 clear(build)
-                members.append(Member(new=new, pool=pool, volume=volume, build=build))
+                members.append(Member(new=new, pool=pool, volume=volume, build=build, group_size=len(wanted)))
             pairs = tuple((_image_of(member), member.build / IMAGE) for member in members)
             reflink = all(member.pool.facts.reflink for member in members)
             with GROUP_CUT:
@@ -138,7 +138,10 @@ class Snapshots:
             group_snapshot_id=new.group_snapshot_id,
             accessible_topology=self._topology,
         )
-        content = SnapshotFile(record=record, backend=member.volume.backend, block=member.volume.is_block)
+        volume = member.volume
+        content = SnapshotFile(
+            record=record, backend=volume.backend, block=volume.is_block, group_size=member.group_size
+        )
         with DESCRIBED:
             (member.build / PROGRESS_FILE).unlink(missing_ok=True)
             write_atomically(str(member.build / SNAPSHOT_FILE), encode(content))

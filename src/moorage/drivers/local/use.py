@@ -6,10 +6,11 @@ A file system on an image is frozen, dirty data of a raw block device is written
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +20,12 @@ from moorage.base.log import get_logger
 from moorage.host.freeze import AlreadyFrozen, FreezeExpired, ensure_thawed, frozen
 from moorage.host.loop import LoopDevice, list_loops
 from moorage.host.mountinfo import MountEntry, covering_mount, read_mounts
-from moorage.spec.errors import Unavailable
+from moorage.spec.errors import OperationPending, Unavailable
 
 CLONE_FREEZE_S: Final = 20.0
 COPY_FREEZE_S: Final = 900.0
 _LOOP_MAJOR: Final = 7
+_GONE: Final = (errno.EINVAL, errno.ENOENT, errno.ENXIO, errno.EIO)
 _released: Final = threading.Condition()
 _holding: Final[set[str]] = set()
 
@@ -67,20 +69,32 @@ def _shows(entry: MountEntry, number: str, device: str) -> bool:
 def held(uses: Iterable[ImageUse], *, max_s: float) -> Iterator[None]:
     """Hold the file systems on these images still for the body. Raises Unavailable when that cannot be had."""
     points: list[str] = []
-    for use in uses:
-        points += use.mount_points
-        if use.loop is not None and not use.mount_points:
-            _write_out(use.loop.path)
-    if not points:
-        yield
-        return
     try:
-        with _one_at_a_time(points), frozen(points, max_s=max_s):
+        with ExitStack() as stack:
+            with _still_in_use():
+                for use in uses:
+                    points += use.mount_points
+                    if use.loop is not None and not use.mount_points:
+                        _write_out(use.loop.path)
+                if points:
+                    stack.enter_context(_one_at_a_time(points))
+                    stack.enter_context(frozen(points, max_s=max_s))
             yield
     except AlreadyFrozen as error:
         raise Unavailable(f"a file system of the volume is frozen by somebody else: {error.strerror}") from error
     except FreezeExpired as error:
         raise Unavailable(f"the cut took longer than a file system may be frozen ({max_s:g} s); repeat it") from error
+
+
+@contextmanager
+def _still_in_use() -> Iterator[None]:
+    """What was found in use may be unmounted and detached before it can be held. Raises OperationPending then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        raise OperationPending("the volume is being unstaged; repeat the call when that is done") from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from moorage.drivers.local.records import VOLUME_FILE, VolumeFile, encode
 from moorage.drivers.local.removal import clear, destroy, refuse_if_used
 from moorage.framework.values import Capacity, CapacityQuery, NewVolume, SnapshotRecord, VolumeRecord
 from moorage.host.paths import write_atomically
-from moorage.spec.errors import ResourceExhausted, VolumeNotFound
+from moorage.spec.errors import ResourceExhausted, Unavailable, VolumeNotFound
 from moorage.spec.types import Topology, Volume
 
 BUILDING = declare_step("local.volume.building", "the volume says of itself what it will be, aside")
@@ -89,7 +89,7 @@ class Volumes:
         content: Callable[[Backend, Path, VolumeFile], None],
     ) -> Volume:
         require_id(new.volume_id, what="volume")
-        found = self._pools.find_volume(new.volume_id)
+        found = self._pools.find_volume(new.volume_id, home=pool)
         if found is not None:  # an earlier attempt came to its end, and its answer was lost
             return found[1].record.as_volume()
         volume = self._wish(new, placement)
@@ -130,8 +130,7 @@ class Volumes:
     def delete(self, volume_id: str) -> None:
         """Nothing is left of the volume, complete or not. Raises VolumeInUse."""
         if is_id(volume_id):
-            for pool in self._pools:
-                remove(pool, "volume", volume_id)
+            remove(self._pools, "volume", volume_id)
 
     def expand(self, volume_id: str, size_bytes: int) -> int:
         """The volume has at least this size; its size."""
@@ -199,9 +198,25 @@ class Volumes:
         return pool, volume, pool.layout.place("volume", volume_id)
 
 
-def remove(pool: Pool, kind: Kind, object_id: str) -> None:
-    """Remove an object and what its creation or an earlier removal left. Raises VolumeInUse and OSError."""
+def remove(pools: Pools, kind: Kind, object_id: str) -> None:
+    """Remove an object and what its creation or an earlier removal left, wherever it is.
+
+    A pool that cannot be used matters only when no other has the object. Raises VolumeInUse, Unavailable and OSError.
+    """
+    removed, trouble = False, None
+    for pool in pools:
+        try:
+            removed |= _remove_from(pool, kind, object_id)
+        except Unavailable as error:
+            trouble = trouble or error
+    if trouble is not None and not removed:
+        raise trouble
+
+
+def _remove_from(pool: Pool, kind: Kind, object_id: str) -> bool:
+    """Whether anything of the object was in this pool."""
     what = f"{kind} {object_id!r}"
+    removed = False
     with pool.errors(f"{what} cannot be deleted"):
         if pool.layout.exists(kind, object_id):
             refuse_if_used(pool.layout.place(kind, object_id), what=what)
@@ -212,6 +227,8 @@ def remove(pool: Pool, kind: Kind, object_id: str) -> None:
             if leftover is not None and leftover.exists():
                 with locked(leftover):
                     destroy(leftover)
+                removed = True
+    return removed
 
 
 def _check_reservable(pool: Pool, volume: VolumeFile, more_bytes: int) -> None:

@@ -84,7 +84,7 @@ def test_killed_restore_is_finished_by_the_next_attempt(
     assert node.left() == ["snapshots/s1", "volumes/v1", "volumes/v2"]
     fs_type = "ext4" if node.pool.name.startswith("btrfs") else "xfs"
     assert (node.mount("v2", fs_type) / "file").read_bytes() == (node.mounts / "v1" / "file").read_bytes()
-    assert [loop.backing_path for loop in list_loops() if "/tmp/build-" in loop.backing_path] == []
+    assert [loop for loop in list_loops() if loop.backing_path.startswith(f"{node.pool}/tmp/")] == []
     for volume_id in ("v1", "v2"):
         node.unmount(volume_id)
     node.driver.delete_volume(volume)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_source_and_clone_can_be_mounted_together(make_node: MakeNode, fs_type: 
     restored = node.mount("v2", fs_type)
     assert (restored / "file").read_bytes() == b"x" * 100_000
     assert (live / "file").read_bytes() == b"y" * 100_000
-    assert [loop for loop in list_loops() if "/tmp/build-" in loop.backing_path] == []
+    assert [loop for loop in list_loops() if loop.backing_path.startswith(f"{node.pool}/tmp/")] == []
 
 
 @on_every_pool
@@ -119,6 +120,56 @@ def test_reserved_volume_takes_its_space_and_gives_back_what_was_never_written(n
     assert allocated_bytes(image) >= 64 * MIB
     node.driver.expand_volume(volume, 80 * MIB)
     assert allocated_bytes(image) >= 80 * MIB
+
+
+@on_every_pool
+def test_reserved_volume_that_is_not_attached_gives_back_what_was_never_written(node: Node) -> None:
+    volume = node.create("v1", size_bytes=64 * MIB, parameters={"allocation": "reserved"})
+    (node.mount("v1") / "file").write_bytes(os.urandom(2 * MIB))
+    before = digest(node.mounts / "v1" / "file")
+    node.unmount("v1")
+    node.driver.modify_volume(volume, {"allocation": "thin"})
+    assert allocated_bytes(str(node.image("v1"))) < 32 * MIB
+    assert digest(node.mount("v1") / "file") == before
+
+
+@on_every_pool
+def test_space_is_given_back_under_a_writer_who_loses_nothing(node: Node) -> None:
+    volume = node.create("v1", size_bytes=64 * MIB, parameters={"allocation": "reserved"})
+    live = node.mount("v1")
+    block = os.urandom(64 * 1024)
+    stop = threading.Event()
+    written: list[Path] = []
+
+    def write() -> None:
+        while not stop.is_set() and len(written) < 500:
+            path = live / f"file{len(written)}"
+            with path.open("wb") as file:
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            written.append(path)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for allocation in ("thin", "reserved") * 4:
+            node.driver.modify_volume(volume, {"allocation": allocation})
+    finally:
+        stop.set()
+        writer.join()
+    assert written
+    node.unmount("v1")
+    node.mount("v1")
+    assert [path.name for path in written if path.read_bytes() != block] == []
+
+
+def test_space_of_a_raw_device_in_use_stays_with_it(make_node: MakeNode) -> None:
+    node = make_node("xfs")
+    volume = node.create("v1", size_bytes=16 * MIB, capability=RAW, parameters={"allocation": "reserved"})
+    node.attach_raw("v1")
+    node.driver.modify_volume(volume, {"allocation": "thin"})
+    assert allocated_bytes(str(node.image("v1"))) >= 16 * MIB
 
 
 @on_every_pool
@@ -177,7 +228,7 @@ def test_delete_detaches_a_loop_device_that_a_crash_left(node: Node) -> None:
     node.driver.delete_volume(volume)
     node.driver.delete_volume(volume)
     assert node.left() == []
-    assert [loop for loop in list_loops() if "v1/disk.img" in loop.backing_path] == []
+    assert [loop for loop in list_loops() if loop.backing_path.startswith(str(node.pool))] == []
 
 
 def test_delete_of_a_mounted_volume_is_refused_and_changes_nothing(make_node: MakeNode) -> None:

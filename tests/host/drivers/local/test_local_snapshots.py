@@ -148,10 +148,11 @@ def test_group_is_cut_at_one_instant(node: Node) -> None:
     """A writer numbers its writes over all members in turn: no member may be ahead of one written before it."""
     volumes = [node.create(f"v{number}", size_bytes=24 * MIB) for number in range(3)]
     points = [node.mount(volume.volume_id) for volume in volumes]
-    stop = threading.Event()
-    writer = threading.Thread(target=_write_in_turn, args=(points, stop))
+    begun, stop = threading.Event(), threading.Event()
+    writer = threading.Thread(target=_write_in_turn, args=(points, begun, stop))
     writer.start()
     try:
+        assert begun.wait(30.0)
         made = node.driver.create_group_snapshot(group_of(*volumes), tuple(volumes))
     finally:
         stop.set()
@@ -161,20 +162,21 @@ def test_group_is_cut_at_one_instant(node: Node) -> None:
     counts = []
     for number, snapshot in enumerate(made):
         node.restore(f"r{number}", snapshot_record(snapshot))
-        counts.append(int((node.mount(f"r{number}") / "count").read_text() or 0))
+        counts.append(int((node.mount(f"r{number}") / "count").read_text()))
     assert counts[0] - 1 <= counts[2] <= counts[1] <= counts[0]
     assert node.driver.create_group_snapshot(group_of(*volumes), tuple(volumes)) == made
 
 
-def _write_in_turn(points: list[Path], stop: threading.Event) -> None:
+def _write_in_turn(points: list[Path], begun: threading.Event, stop: threading.Event) -> None:
     count = 0
-    while not stop.is_set() or count < 3:
+    while not stop.is_set():
         count += 1
         for point in points:
             fd = os.open(point / "count", os.O_WRONLY | os.O_CREAT, 0o600)
             os.pwrite(fd, b"%08d" % count, 0)
             os.fsync(fd)
             os.close(fd)
+        begun.set()
 
 
 def test_group_with_a_raw_device_in_use_is_refused_and_leaves_nothing(make_node: MakeNode) -> None:

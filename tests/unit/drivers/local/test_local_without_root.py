@@ -225,6 +225,25 @@ def test_pool_that_went_away_is_told_and_nothing_is_decided(driver: LocalDriver,
     assert directory(driver, "v1").is_dir()
 
 
+def test_pool_that_went_away_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moorage.drivers.local.driver.is_privileged", lambda: False)
+    first, second = tmp_path / "first", tmp_path / "second"
+    driver = LocalDriver(LocalConfig(pool=(str(first), f"b={second}"), node_id="node-a"))
+    driver.start()
+    lost, kept = create(driver, "lost"), create(driver, "kept", pool="b")
+    first.rename(tmp_path / "elsewhere")
+    assert directory(driver, "kept") == second / "volumes/kept/data"
+    cut = snapshot(driver, "s1", kept)
+    driver.delete_snapshot(cut)
+    driver.delete_volume(kept)
+    assert list((second / "volumes").iterdir()) == []
+    create(driver, "new", pool="b")
+    with pytest.raises(Unavailable, match="'default'"):
+        driver.delete_volume(lost)
+    with pytest.raises(Unavailable, match="'default'"):
+        driver.find_volume("nobody")
+
+
 def test_copy_is_not_led_out_of_the_tree_by_links_that_come_and_go(tmp_path: Path) -> None:
     """A pod swaps a directory for a link to the host's secrets while its volume is copied."""
     secret, tree = tmp_path / "host", tmp_path / "tree"
