@@ -6,6 +6,7 @@ PYTEST_ARGS ?=
 SOURCES := src tests examples tools bench
 # mypy refuses a directory without a Python file, so only those that have one are named.
 TYPED = $(foreach dir,$(SOURCES),$(if $(shell find $(dir) -name '*.py' -print -quit 2>/dev/null),$(dir)))
+BENCHES := startup footprint rpc_overhead journalled copies
 LOCK = $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
@@ -43,7 +44,7 @@ check: .venv ## lint, format, types, layers, generated files, sizes, public API,
 	$(BIN)/sphinx-build -q -W -n docs docs/_build/html
 
 bench: .venv ## measurements; compare ratios on one machine, not absolutes
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python -m bench.$$name; done
 
 docs: .venv ## the documentation, into docs/_build/html
 	$(BIN)/sphinx-build -W -n docs docs/_build/html

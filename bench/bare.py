@@ -80,7 +80,7 @@ class BareStorage(BareController):
         from moorage.framework import NewVolume
         from moorage.spec.convert import from_proto
 
-        wish = from_proto(request)
+        wish: Any = from_proto(request)
         new = NewVolume(
             volume_id=wish.name,
             name=wish.name,

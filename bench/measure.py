@@ -114,15 +114,23 @@ def run(benchmark: Callable[[], Awaitable[None]]) -> None:
         del number, frame
         signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
     signal.signal(signal.SIGTERM, interrupt)
     try:
         asyncio.run(main())
-    except (Unable, CsiError, DriverDied, OSError, grpc.aio.AioRpcError) as error:
-        print(f"the measurement could not be made: {error}", file=sys.stderr)
+    except* (Unable, CsiError, DriverDied, OSError, grpc.aio.AioRpcError) as errors:
+        print(f"the measurement could not be made: {_first(errors)}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         print("interrupted; what was made for the measurement is removed", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first exception of a group of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _machine() -> str:
