@@ -150,7 +150,7 @@ class ServedLocal(DriverProcess):
     def _http_address(self) -> str:
         found = _METRICS.findall(self.log_path.read_text(errors="replace"))
         assert found, f"the driver named no address: {self.log_tail()}"
-        return next(text for text in found[-1] if text)
+        return next(str(text) for text in found[-1] if text)
 
 
 async def listed(driver: ServedLocal) -> tuple[set[str], set[str]]:
@@ -170,8 +170,9 @@ async def tear_down(driver: ServedLocal) -> None:
                 await driver.client.call(rpc, request)
                 return
             except CsiError as error:
-                assert error.code is Code.ABORTED, f"{rpc}: {error.code.name}: {error.message}"
-                await asyncio.sleep(0.1)
+                if error.code is not Code.ABORTED:
+                    raise AssertionError(f"{rpc}: {error.code.name}: {error.message}") from error
+            await asyncio.sleep(0.1)
         raise AssertionError(f"{rpc} is never done: {request}")
 
     for row in rows.get("published", ()):

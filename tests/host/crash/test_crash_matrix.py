@@ -49,7 +49,8 @@ def all_points() -> set[str]:
     """Before and after every step that the framework and the local driver declare; importing them declares."""
     importlib.import_module("moorage.framework.plugin")
     importlib.import_module("moorage.drivers.local")
-    return {f"{when}:{name}" for name, _ in declared_steps() for when in ("before", "after")}
+    ours = [name for name, _ in declared_steps() if name.startswith(("framework.", "node.", "local."))]
+    return {f"{when}:{name}" for name in ours for when in ("before", "after")}
 
 
 @dataclass
