@@ -216,17 +216,17 @@ class Publishing:
         return m.NodeUnpublishVolumeResponse()
 
     async def _proved(self, volume_id: str, path: str) -> bool:
-        """Without a row: whether the target is the volume's, or an empty leftover that may go."""
+        """Without a row: whether the target is the volume's, or an empty leftover of it that may go."""
         core = self._core
-        if await core.invoke.run("node", mount_at, path) is None:
-            leftover: bool = await core.invoke.run("node", _is_leftover, path)
-            return leftover
         source: Source | None = None
         probe = NodeVolume(
             volume_id=volume_id, volume_capability=VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
         )
         with suppress(NotFound):
             source = await core.on_node("node_source", probe)
+        if await core.invoke.run("node", mount_at, path) is None:
+            leftover: bool = source is not None and await core.invoke.run("node", _is_leftover, path)
+            return leftover
         if source is None or not await core.invoke.run("node", shows_volume, path, source):
             raise FailedPrecondition(
                 f"what is mounted at {path!r} is not known to be volume {volume_id!r}; unmount it by hand if it is"

@@ -325,6 +325,13 @@ async def test_a_target_with_files_is_not_removed(bench: Bench) -> None:
     assert (path / "file").read_text() == "kept"
 
 
+async def test_an_empty_directory_is_left_to_whoever_made_it_when_the_volume_is_unknown(bench: Bench) -> None:
+    path = Path(bench.target("empty"))
+    path.mkdir()
+    await bench.unpublish("nobody", "empty")
+    assert path.is_dir()
+
+
 async def test_mount_group_can_read_and_write(bench: Bench) -> None:
     capability = mounted(volume_mount_group="4711")
     volume = await bench.create(capability=capability)
