@@ -122,8 +122,9 @@ class VolumeLife(RuleBasedStateMachine):
             assert not stored.staged
             assert not stored.attached
             assert self.machine.staging == set()
+        # growth that the node refused for good waits for the next staging
         elif wish.size_bytes > 1 << 26 and not self.volume.actual.node_expansion_postponed:
-            assert stored.node_size_bytes >= wish.size_bytes  # what the node refused for good waits for the next staging
+            assert stored.node_size_bytes >= wish.size_bytes
 
 
 VolumeLife.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
