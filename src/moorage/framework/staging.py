@@ -8,6 +8,7 @@ from contextlib import suppress
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.run import CommandError
 from moorage.framework import device_mount
 from moorage.framework.core import Core, log
 from moorage.framework.node_journal import NodeJournal, Staged
@@ -17,9 +18,17 @@ from moorage.framework.source import BlockDevice, Directory, ImageFile, Source
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import NodeVolume
 from moorage.host.mountinfo import find_mount
+from moorage.host.stats import filesystem_stats
 from moorage.spec import messages as m
 from moorage.spec.access import plugin_context
-from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, VolumeInUse
+from moorage.spec.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    VolumeInUse,
+)
 from moorage.spec.locks import content_key
 from moorage.spec.sealing import sealed
 from moorage.spec.types import AccessMode, VolumeCapability
@@ -147,7 +156,7 @@ class Staging:
         with self._core.calls.take(f"mkfs of volume {row.volume_id!r}", exclusive=(content_key(row.volume_id),)):
             with FORMATTING:
                 await self._journal.put(row)
-            await run("node", _make, row.device, fs_type, bool(interrupted))
+            await run("node", _make, row, fs_type, bool(interrupted))
         return row, True
 
     # --- unstage ---
@@ -205,6 +214,9 @@ class Staging:
         return str(source.path)
 
 
+_ROOM_FOR_MKFS_BYTES = 4 << 20
+"""Where less is left under an image, a failed mkfs is taken for a want of space: a loop device says only EIO."""
+
 _ANY = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
 
 
@@ -239,5 +251,13 @@ def _to_make(device: str, wanted: str, default: str, interrupted: str) -> str:
     return device_mount.file_system_to_make(device, wanted, default, interrupted=interrupted)
 
 
-def _make(device: str, fs_type: str, interrupted: bool) -> None:
-    device_mount.format_device(device, fs_type, interrupted=interrupted)
+def _make(row: Staged, fs_type: str, interrupted: bool) -> None:
+    try:
+        device_mount.format_device(row.device, fs_type, interrupted=interrupted)
+    except CommandError as error:
+        found = filesystem_stats(os.path.dirname(row.source_path))
+        if found.available_bytes < _ROOM_FOR_MKFS_BYTES:
+            raise ResourceExhausted(
+                f"the storage has no room for the file system of volume {row.volume_id!r}; free some or add to it"
+            ) from error
+        raise

@@ -98,12 +98,10 @@ class Workspace:
         client = self.connect(endpoint)
         try:
             try:
-                await client.wait_ready(self.patience.ready_s)
+                await client.wait_ready(min(self.patience.ready_s, self.patience.limit_s))
                 declared = await client.declared()
             except CsiError as error:
-                raise OrchestratorError(
-                    f"the driver at {endpoint} does not answer ({error.message}); start it, then run this again"
-                ) from error
+                raise OrchestratorError(error.message) from error
             yield client, declared
         finally:
             await client.close()

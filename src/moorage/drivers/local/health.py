@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -86,15 +86,24 @@ def pool_problems(pool: Pool) -> list[tuple[str, str]]:
 
 
 def storage_health(pools: Pools) -> tuple[StorageBackendHealth, ...]:
-    """What is wrong with the pools of this node."""
+    """What is wrong with the pools of this node: one entry for each reason, as the specification wants it."""
+    found: dict[str, dict[str, str]] = {}
+    for pool in pools:
+        for reason, text in pool_problems(pool):
+            found.setdefault(reason, {})[pool.name] = text
     return tuple(
         StorageBackendHealth(
             StorageHealthStatus.STORAGE_UNREACHABLE
             if reason == "PoolUnavailable"
             else StorageHealthStatus.STORAGE_DEGRADED,
             reason,
-            text,
+            _told(texts),
         )
-        for pool in pools
-        for reason, text in pool_problems(pool)
+        for reason, texts in found.items()
     )
+
+
+def _told(texts: Mapping[str, str]) -> str:
+    """One sentence for the troubles of several pools: their names first, for the message may be cut short."""
+    first = next(iter(texts.values()))
+    return first if len(texts) == 1 else f"pools {', '.join(map(repr, texts))}: {first}"

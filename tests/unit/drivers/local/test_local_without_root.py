@@ -23,6 +23,10 @@ from moorage.framework.values import (
     VolumeRecord,
 )
 from moorage.spec.errors import DataLoss, InvalidArgument, NodeNotFound, Unavailable, VolumeNotFound
+from moorage.spec.messages import NodeGetStorageHealthResponse
+from moorage.spec.responses import response_problems
+from moorage.spec.rules import RPCS
+from moorage.spec.shorten import with_short_messages
 from moorage.spec.types import (
     AccessMode,
     BlockAccess,
@@ -208,6 +212,21 @@ def test_health_of_a_volume(driver: LocalDriver, pool: Path) -> None:
     assert [entry.status for entry in driver.volume_health(volume)] == [VolumeHealthStatus.INACCESSIBLE]
     lost = VolumeRecord(volume_id="lost", name="lost", capacity_bytes=1)
     assert [entry.reason for entry in driver.volume_health(lost)] == ["VolumeMissing"]
+
+
+def test_two_pools_with_one_trouble_are_told_of_in_one_entry(tmp_path: Path) -> None:
+    """The specification allows one entry for each status and reason."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    driver = LocalDriver(LocalConfig(pool=(f"a={tmp_path}/a", f"b={tmp_path}/b"), backend=("directory",)))
+    driver.start()
+    for name in ("a", "b"):
+        (tmp_path / name).rename(tmp_path / f"gone-{name}")
+    response = with_short_messages(NodeGetStorageHealthResponse(driver.node_storage_health()))
+    assert response_problems(RPCS["NodeGetStorageHealth"], response) == []
+    (entry,) = response.backend_health
+    assert "'a'" in entry.message
+    assert "'b'" in entry.message
 
 
 def test_pool_that_went_away_is_told_and_nothing_is_decided(driver: LocalDriver, pool: Path) -> None:
