@@ -7,7 +7,8 @@ the copy goes on where it was if the source is provably the same, and starts aga
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,10 @@ from msgspec import Struct
 
 from moorage.base.faults import declare_step
 from moorage.base.log import get_logger
-from moorage.host.copy import copy_sparse
+from moorage.host.copy import allocated_bytes, copy_sparse, data_ranges
 from moorage.host.paths import write_atomically
-from moorage.spec.errors import Unavailable
+from moorage.host.reflink import supports_reflink
+from moorage.spec.errors import ResourceExhausted, Unavailable
 
 PROGRESS_FILE: Final = "copy.json"
 BEGUN = declare_step("local.copy.begun", "it is recorded which image is being copied")
@@ -53,6 +55,41 @@ def mark_of(image: Path) -> SourceMark:
 def is_resumable(build: Path) -> bool:
     """Whether a build directory holds a copy that a replay can go on with."""
     return (build / PROGRESS_FILE).exists()
+
+
+def require_room(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raise ResourceExhausted when copies of these (source, target) images do not fit beside what is there now.
+
+    Asked before writers are held for a copy that cannot succeed; what is taken meanwhile still ends in ENOSPC.
+    Raises OSError.
+    """
+    taken_bytes: defaultdict[int, int] = defaultdict(int)
+    for source, target in pairs:
+        device = os.stat(target.parent).st_dev
+        taken_bytes[device] += _bytes_to_copy(source, target)
+        stats = os.statvfs(target.parent)
+        free_bytes = stats.f_bavail * stats.f_frsize
+        if taken_bytes[device] <= free_bytes:
+            continue
+        if os.stat(source).st_dev == device and supports_reflink(str(target.parent)):
+            continue  # the kernel shares the blocks of such a copy
+        raise ResourceExhausted(
+            f"the pool is too full for a copy of {source.parent.name}: it takes {taken_bytes[device]} bytes and "
+            f"{free_bytes} are free; free space or use another pool"
+        )
+
+
+def _bytes_to_copy(source: Path, target: Path) -> int:
+    """What the copy takes of its pool: data, not space that is only reserved, and less what gives way to it."""
+    start = _resume_offset(target.parent / PROGRESS_FILE, mark_of(source), target)
+    fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        info = os.fstat(fd)
+        data_bytes = sum(end - begin for begin, end in data_ranges(fd, start, length=info.st_size))
+    finally:
+        os.close(fd)
+    replaced_bytes = allocated_bytes(str(target)) if start == 0 and target.exists() else 0
+    return min(data_bytes, info.st_blocks * 512) - replaced_bytes
 
 
 def copy_image(source: Path, target: Path, *, sync_every_bytes: int = _SYNC_BYTES) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from moorage.base.faults import declare_step
 from moorage.drivers.local.backend import IMAGE, Damage, Origin
 from moorage.drivers.local.clone_identity import give_own_uuid
-from moorage.drivers.local.copying import copy_image
+from moorage.drivers.local.copying import copy_image, require_room
 from moorage.drivers.local.records import VolumeFile
 from moorage.drivers.local.use import CLONE_FREEZE_S, COPY_FREEZE_S, held, image_uses
 from moorage.framework.source import ImageFile, Source
@@ -57,6 +57,7 @@ class ImageBackend:
             elif self._reflink and origin.same_pool:
                 clone_all(((source, target),))
             else:
+                require_room(((source, target),))
                 copy_image(source, target)
         os.chmod(target, 0o600)
         self.grow(place, volume, volume.size_bytes)
@@ -77,7 +78,7 @@ class ImageBackend:
         """Clone or copy images at one instant, from sources that may be in use; the time of the cut.
 
         Raises FailedPrecondition where a raw block device is in use and can only be copied, which takes time in
-        which it is written.
+        which it is written, and for a file system that has stopped working; ResourceExhausted where copies do not fit.
         """
         uses = image_uses([source for source, _ in pairs])
         if self._reflink if reflink is None else reflink:
@@ -88,6 +89,7 @@ class ImageBackend:
                     f"{source.parent.name} is in use as a raw block device and its pool cannot clone at one instant; "
                     "unpublish and unstage it first"
                 )
+        require_room(pairs)
         with held(uses, max_s=COPY_FREEZE_S):
             cut_at = datetime.now(UTC)
             for source, target in pairs:

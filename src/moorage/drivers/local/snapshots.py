@@ -5,13 +5,15 @@ A group is cut at one instant and exists as a whole or not at all.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
 from moorage.base.faults import declare_step
+from moorage.base.log import get_logger
 from moorage.drivers.local.backend import IMAGE
 from moorage.drivers.local.config import BackendName
 from moorage.drivers.local.copying import PROGRESS_FILE
@@ -19,17 +21,19 @@ from moorage.drivers.local.layout import is_id
 from moorage.drivers.local.pool import Pool
 from moorage.drivers.local.pools import Pools, require_id
 from moorage.drivers.local.records import SNAPSHOT_FILE, SnapshotFile, VolumeFile, encode
-from moorage.drivers.local.removal import clear
+from moorage.drivers.local.removal import clear, destroy
 from moorage.drivers.local.use import image_uses
 from moorage.drivers.local.volumes import remove
 from moorage.framework.values import NewGroupSnapshot, NewSnapshot, SnapshotRecord, VolumeRecord
 from moorage.host.paths import write_atomically
-from moorage.spec.errors import FailedPrecondition
+from moorage.spec.errors import CsiError, FailedPrecondition
 from moorage.spec.types import Snapshot, Topology
 
 PLACED = declare_step("local.snapshot.placed", "the complete snapshot is in its place")
 DESCRIBED = declare_step("local.snapshot.described", "the snapshot says of itself what it is, aside")
 GROUP_CUT = declare_step("local.group.cut", "all members of the group are cut, aside")
+
+log = get_logger(__name__)
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -59,6 +63,7 @@ class Snapshots:
         with (
             pool.errors(f"snapshot {new.snapshot_id!r} cannot be taken"),
             pool.layout.building("snapshot", new.snapshot_id) as build,
+            _discarded_on_failure(build),
         ):
             clear(build)
             volume_place = pool.layout.place("volume", volume.volume_id)
@@ -146,6 +151,19 @@ class Snapshots:
             (member.build / PROGRESS_FILE).unlink(missing_ok=True)
             write_atomically(str(member.build / SNAPSHOT_FILE), encode(content))
         return record
+
+
+@contextmanager
+def _discarded_on_failure(build: Path) -> Iterator[None]:
+    """Remove what was built aside when the body fails: a snapshot is cut anew each time, so nothing of it helps."""
+    try:
+        yield
+    except Exception:
+        try:
+            destroy(build)
+        except (OSError, CsiError) as error:  # the sweep at the next start removes it
+            log.warning("local.snapshot.build_kept", build=build.name, reason=str(error))
+        raise
 
 
 def _image_of(member: Member) -> Path:

@@ -20,12 +20,14 @@ from moorage.base.log import get_logger
 from moorage.host.freeze import AlreadyFrozen, FreezeExpired, ensure_thawed, frozen
 from moorage.host.loop import LoopDevice, list_loops
 from moorage.host.mountinfo import MountEntry, covering_mount, read_mounts
-from moorage.spec.errors import OperationPending, Unavailable
+from moorage.host.syscalls import syncfs
+from moorage.spec.errors import FailedPrecondition, OperationPending, Unavailable
 
 CLONE_FREEZE_S: Final = 20.0
 COPY_FREEZE_S: Final = 900.0
 _LOOP_MAJOR: Final = 7
-_GONE: Final = (errno.EINVAL, errno.ENOENT, errno.ENXIO, errno.EIO)
+_GONE: Final = frozenset({errno.EINVAL, errno.ENOENT, errno.ENXIO})
+_BROKEN: Final = frozenset({errno.EIO, errno.EROFS, errno.EUCLEAN, errno.ESHUTDOWN})
 _released: Final = threading.Condition()
 _holding: Final[set[str]] = set()
 
@@ -37,6 +39,7 @@ class ImageUse(Struct, frozen=True):
 
     loop: LoopDevice | None = None
     mount_points: tuple[str, ...] = ()
+    image: Path | None = None
 
     @property
     def is_raw(self) -> bool:
@@ -56,7 +59,7 @@ def image_uses(images: Sequence[Path]) -> list[ImageUse]:
         if device is not None:
             number = f"{_LOOP_MAJOR}:{device.number}"
             points = tuple(m.mount_point for m in mounts if _shows(m, number, device.path) and not m.deleted)
-        uses.append(ImageUse(device, points))
+        uses.append(ImageUse(device, points, image))
     return uses
 
 
@@ -67,11 +70,15 @@ def _shows(entry: MountEntry, number: str, device: str) -> bool:
 
 @contextmanager
 def held(uses: Iterable[ImageUse], *, max_s: float) -> Iterator[None]:
-    """Hold the file systems on these images still for the body. Raises Unavailable when that cannot be had."""
+    """Hold the file systems on these images still for the body. Raises Unavailable when that cannot be had.
+
+    Raises FailedPrecondition for a file system that has stopped working, and OperationPending for one that is gone.
+    """
+    uses = tuple(uses)
     points: list[str] = []
     try:
         with ExitStack() as stack:
-            with _still_in_use():
+            with _still_in_use(uses):
                 for use in uses:
                     points += use.mount_points
                     if use.loop is not None and not use.mount_points:
@@ -87,14 +94,64 @@ def held(uses: Iterable[ImageUse], *, max_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def _still_in_use() -> Iterator[None]:
-    """What was found in use may be unmounted and detached before it can be held. Raises OperationPending then."""
+def _still_in_use(uses: Sequence[ImageUse]) -> Iterator[None]:
+    """What was found in use may be unmounted and detached before it can be held. Raises OperationPending then.
+
+    The same errors come from a file system that died in its place, which no repetition mends: the mounts tell.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in _GONE | _BROKEN:
             raise
+        if error.errno in _BROKEN:
+            _refuse_broken([use for use in uses if _is_as_found(use)], error)
         raise OperationPending("the volume is being unstaged; repeat the call when that is done") from error
+
+
+def _is_as_found(use: ImageUse) -> bool:
+    """Whether the image is still in use where it was found in use."""
+    if use.image is None or use.loop is None:
+        return False
+    try:
+        now = image_uses([use.image])[0]
+    except FileNotFoundError:
+        return False
+    if use.mount_points:
+        return not set(use.mount_points).isdisjoint(now.mount_points)
+    return now.is_raw and now.loop is not None and now.loop.path == use.loop.path
+
+
+def _refuse_broken(uses: Sequence[ImageUse], error: OSError) -> None:
+    """Raise what `error` means for volumes that are in use as before; return when there are none."""
+    mounted = [(use, point) for use in uses for point in use.mount_points[:1]]
+    broken = [(use, point) for use, point in mounted if len(mounted) == 1 or not _can_sync(point)]
+    for use, point in broken or mounted:
+        raise FailedPrecondition(
+            f"the file system of volume {_volume_id(use)!r} at {point} is broken ({os.strerror(error.errno or 0)}); "
+            "unpublish and unstage the volume and stage it again, which checks it, or restore a snapshot"
+        ) from error
+    for use in uses:
+        raise Unavailable(
+            f"data of the raw block device of volume {_volume_id(use)!r} cannot be written to its pool "
+            f"({os.strerror(error.errno or 0)}); free space in the pool or repair it, then repeat the call"
+        ) from error
+
+
+def _can_sync(point: str) -> bool:
+    try:
+        fd = os.open(point, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _volume_id(use: ImageUse) -> str:
+    return "" if use.image is None else use.image.parent.name
 
 
 @contextmanager
