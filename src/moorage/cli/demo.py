@@ -38,7 +38,8 @@ def command(
     """Take a volume through its whole life on this machine, step by step.
 
     Create, mount, write, snapshot, restore, clone, expand, group snapshot, raw block, and everything back. Checksums
-    are verified on the way; afterwards nothing is left. Exit code 1 when a step fails.
+    are verified on the way; afterwards nothing is left. Exit code 1 when a step fails, 130, 143 or 129 when it was
+    ended by Ctrl-C, SIGTERM or SIGHUP.
     """
     if driver and pool:
         raise click.UsageError("--pool belongs to the demo's own driver; leave it out with --driver")
@@ -56,4 +57,11 @@ def command(
     from moorage.cli.demo_run import Demo, Wish
 
     wish = Wish(size_bytes=size_bytes, driver=driver, pool=pool or "", keep=keep, as_user=as_user)
-    ctx.exit(asyncio.run(Demo(wish, as_json=output == "json").run()))
+    demo = Demo(wish, as_json=output == "json")
+    try:
+        ctx.exit(asyncio.run(demo.run()))
+    except asyncio.CancelledError:
+        if demo.ended_by is None:
+            raise
+        demo.screen.complain(f"ended by {demo.ended_by.name}")
+        ctx.exit(128 + demo.ended_by)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the pool allows: the file system of the volumes, whether it grows mounted, whether sizes are limits."""
+    """The file system of the volumes, whether it grows mounted, and whether growth must show; None: not known."""
 
     fs_type: str = ""
-    grows_online: bool = True
-    sizes_enforced: bool = True
+    grows_online: bool | None = None
+    growth_shows: bool = False
 
 
 class Demo:
@@ -61,9 +62,11 @@ class Demo:
         self.served: ServedDriver | None = None
         self.error = ""
         self.left: list[str] = []
+        self.ended_by: signal.Signals | None = None
 
     async def run(self) -> int:
-        """The whole demo; returns the exit code. On Ctrl-C everything is taken away before the error goes on."""
+        """The whole demo; returns the exit code. When cancelled, everything is taken away before the error goes on."""
+        self._heed_signals()
         begun_s = time.monotonic()
         before = place.traces(self.directory, self.wish.pool)
         kept = False
@@ -85,6 +88,20 @@ class Demo:
                 await self.served.stop()
         self._summarise(time.monotonic() - begun_s)
         return 1 if self.error or self.left else 0
+
+    def _heed_signals(self) -> None:
+        """Have SIGTERM and SIGHUP end the demo as Ctrl-C does, unless they are ignored, as by nohup."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def end(number: signal.Signals) -> None:
+            if not task.cancelling():  # a second one must not disturb the cleaning
+                self.ended_by = number
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, end, number)
 
     async def _play(self) -> None:
         endpoint = self.wish.driver
@@ -129,13 +146,13 @@ class Demo:
 
     def _circumstances(self, backend: str) -> Circumstances:
         if backend != "image":
-            return Circumstances(sizes_enforced=backend != "directory")
+            return Circumstances(grows_online=True, growth_shows=True)
         fs_type = place.growing_fs_type()
         if not fs_type:
             self.screen.say("ext4 grows mounted only with CAP_SYS_RESOURCE, so the volume is unmounted for that")
         elif fs_type != "ext4":
             self.screen.say(f"volumes are {fs_type}: ext4 grows mounted only with CAP_SYS_RESOURCE, missing here")
-        return Circumstances(fs_type=fs_type or "ext4", grows_online=bool(fs_type))
+        return Circumstances(fs_type=fs_type or "ext4", grows_online=bool(fs_type), growth_shows=True)
 
     async def _player(self, endpoint: str, circumstances: Circumstances) -> Player:
         state_dir = os.path.join(self.directory, "state")
@@ -150,7 +167,7 @@ class Demo:
             screen=self.screen,
             mount_dir=os.path.join(self.directory, "mnt"),
             fs_type=circumstances.fs_type,
-            sizes_enforced=circumstances.sizes_enforced,
+            figures_must_grow=circumstances.growth_shows,
         )
 
     async def _take_back(self, player: Player) -> None:
@@ -187,18 +204,18 @@ class Demo:
             return
         done = sum(told.outcome == "done" for told in self.screen.acts)
         skipped = sum(told.outcome == "left" for told in self.screen.acts)
-        extra = f", {skipped} not offered" if skipped else ""
+        extra = f", {skipped} left out" if skipped else ""
         self.screen.say(f"\n{done} steps done{extra}, {self.screen.calls()} calls, {elapsed_s:.1f} s")
         if self.wish.keep and not self.error:
             self._say_kept()
         else:
             self._say_left()
         if self.error:
-            click.echo(f"moorage: {self.error}", err=True)
+            self.screen.complain(self.error)
 
     def _say_left(self) -> None:
         if self.left:
-            click.echo(f"moorage: left behind: {'; '.join(self.left)}", err=True)
+            self.screen.complain(f"left behind: {'; '.join(self.left)}")
         else:
             self.screen.say("nothing is left: no mount, no loop device, no file")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -52,6 +53,11 @@ class Screen:
             mark = self._marks[outcome]
             self._say(f"    {click.style(mark, fg=colours[outcome]) if self.colour else mark} {detail}")
 
+    def complain(self, text: str) -> None:
+        """A line on stderr, also when quiet."""
+        with contextlib.suppress(OSError):
+            click.echo(f"moorage: {text}", err=True)
+
     def say(self, text: str) -> None:
         """A line that belongs to no act."""
         self._say(text)
@@ -87,5 +93,10 @@ class Screen:
         return sum(len(told.calls) for told in self.acts)
 
     def _say(self, text: str) -> None:
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             click.echo(text)
+        except OSError:  # the terminal or the reader of the pipe is gone; cleaning up must go on
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,13 +8,29 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.host.cli.conftest import Shell
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def btrfs(tmp_path: Path) -> Iterator[Path]:
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("needs mkfs.btrfs")
+    image, mount_point = tmp_path / "btrfs.img", tmp_path / "btrfs"
+    mount_point.mkdir()
+    image.touch()
+    os.truncate(image, 1 << 30)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mount_point)], check=True)
+    try:
+        yield mount_point
+    finally:
+        subprocess.run(["umount", str(mount_point)], check=True)
 
 
 def test_the_whole_life_twice_in_a_row(shell: Shell) -> None:
@@ -59,9 +75,20 @@ def test_a_driver_that_never_recovers_still_leaves_nothing(shell: Shell) -> None
     assert shell.traces() == []
 
 
-def test_ctrl_c_takes_everything_back(shell: Shell) -> None:
-    # a shell that started the tests in the background ignores SIGINT, and so would the demo
-    interruptible = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="sigterm"),
+        pytest.param(signal.SIGHUP, 129, id="sighup"),
+    ],
+)
+def test_a_signal_takes_everything_back(shell: Shell, number: signal.Signals, exit_code: int) -> None:
+    # whoever started the tests may ignore these signals, as shells do in the background, and so would the demo
+    interruptible = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    )
     run = "from moorage.cli.app import main; main(['demo'])"
     with subprocess.Popen(
         [sys.executable, "-c", interruptible + run],
@@ -75,8 +102,8 @@ def test_ctrl_c_takes_everything_back(shell: Shell) -> None:
         for line in process.stdout:
             seen.append(line)
             if line.startswith(" 7."):
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 130, "".join(seen)
+                process.send_signal(number)
+    assert process.returncode == exit_code, "".join(seen)
     assert "taking everything back" in "".join(seen)
     assert "nothing is left" in "".join(seen)
     assert shell.traces() == []
@@ -90,8 +117,19 @@ def test_another_driver_is_used_and_left_running(shell: Shell, serve: Callable[.
     assert "ControllerPublishVolume" not in called
     assert process.poll() is None
     assert shell.traces() == []
-    if done.returncode:  # without CAP_SYS_RESOURCE a mounted ext4 cannot grow, and the driver says so
-        assert "CAP_SYS_RESOURCE" in document["error"]
+    assert done.returncode == 0, done.stderr
+    assert {act["outcome"] for act in document["acts"] if act["title"] == "its content survived"} == {"done"}
+    (expansion,) = [act for act in document["acts"] if act["title"].startswith("double its size")]
+    if expansion["outcome"] != "done":  # without CAP_SYS_RESOURCE a mounted ext4 cannot grow, and the driver says so
+        assert "CAP_SYS_RESOURCE" in expansion["detail"]
+
+
+def test_on_btrfs_the_growth_of_a_subvolume_is_seen_in_the_statistics(shell: Shell, btrfs: Path) -> None:
+    done = shell.run("demo", "--pool", str(btrfs), "-o", "json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["error"], document["left_behind"]) == (0, "", []), done.stderr
+    (expansion,) = [act for act in document["acts"] if act["title"].startswith("double its size")]
+    assert expansion["detail"] == "64 MiB -> 128 MiB, statistics 64 MiB -> 128 MiB"
 
 
 def test_what_is_kept_can_be_used_and_removed_with_the_commands_that_are_told(shell: Shell) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from moorage.cli import demo_files as files
 from moorage.cli import demo_script as script
 from moorage.spec.capabilities import Declared
+from moorage.spec.errors import Code
 from moorage.spec.types import (
     ControllerCapability,
     GroupControllerCapability,
@@ -67,6 +68,16 @@ def test_a_volume_is_unmounted_for_expansion_where_it_must_be(
     acts = kinds(declared, grows_online=grows_online)
     before = acts[acts.index("Expand") - 1]
     assert (before == "Unmount") is unmounted
+
+
+def test_a_driver_may_decline_to_grow_mounted_only_where_that_is_not_known_before() -> None:
+    tolerated = {
+        known: act.tolerated
+        for known in (True, False, None)
+        for act in script.up(FULL, size_bytes=1, grows_online=known)
+        if isinstance(act, script.Expand)
+    }
+    assert tolerated == {True: frozenset(), False: frozenset(), None: frozenset({Code.FAILED_PRECONDITION})}
 
 
 @pytest.mark.parametrize("declared", [FULL, LEAST], ids=["full", "least"])
