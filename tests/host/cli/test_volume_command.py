@@ -127,7 +127,7 @@ def test_the_order_of_nomad_is_survived_by_a_real_driver(shell: Shell, serve: Se
         pytest.param(("create",), 2, "missing argument", id="no-name"),
         pytest.param(("mount", "data", "/x"), 1, "no volume 'data'", id="unknown-volume"),
         pytest.param(("create", "d", "--parameter", "novalue", "--driver", "x"), 2, "KEY=VALUE", id="bad-parameter"),
-        pytest.param(("create", "d", "--driver", "/nonexistent.sock"), 1, "start it", id="driver-not-there"),
+        pytest.param(("create", "d", "--driver", "/nonexistent.sock"), 1, "start the driver", id="driver-not-there"),
     ],
 )
 def test_mistakes_get_one_sentence_and_the_right_exit_code(
