@@ -13,18 +13,21 @@ from moorage.base.faults import Step
 from moorage.base.log import get_logger
 from moorage.framework.calls import Calls
 from moorage.framework.driver import Driver
-from moorage.framework.invoke import Invoker
+from moorage.framework.invoke import Invoker, Side
 from moorage.framework.node_journal import NodeJournal
+from moorage.framework.source import Source
 from moorage.framework.store import Intent, Record, Store
-from moorage.framework.values import SnapshotRecord, VolumeRecord
+from moorage.framework.values import NodeVolume, SnapshotRecord, VolumeRecord
 from moorage.spec.capabilities import Declared
 from moorage.spec.compatibility import without_orchestrator_keys
 from moorage.spec.errors import Internal, InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
 from moorage.spec.responses import response_problems
 from moorage.spec.rules import RPCS
-from moorage.spec.types import VolumeCapability
+from moorage.spec.types import AccessMode, VolumeCapability
 
 log = get_logger(__name__)
+
+_ANY_USE = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ class Core:
         """Raise `Internal` for what must not be answered, while it can still be undone."""
         if problems := response_problems(RPCS[rpc], response, self.declared):
             raise Internal(f"the driver returned what the specification forbids: {problems[0]}")
+
+    async def source_of(self, volume_id: str, *, side: Side = "node") -> Source:
+        """Where a volume's bytes are on this node, whatever it is used for; raises `VolumeNotFound`."""
+        source: Source = await self.invoke.call(
+            side, "node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY_USE)
+        )
+        return source
 
     async def known_volume(self, volume_id: str) -> VolumeRecord:
         """The record of a volume that is not being deleted, or a static one; raises `VolumeNotFound`."""

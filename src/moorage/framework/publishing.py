@@ -32,7 +32,7 @@ from moorage.spec import messages as m
 from moorage.spec.access import is_reader_only, plugin_context, same_publish_arguments, second_publish
 from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from moorage.spec.sealing import sealed, unsealed
-from moorage.spec.types import AccessMode, NodeCapability, VolumeCapability
+from moorage.spec.types import NodeCapability, VolumeCapability
 from moorage.spec.validate import is_ephemeral
 
 BEGUN = declare_step("node.publish.begun", "the publishing is recorded before its first side effect")
@@ -219,11 +219,8 @@ class Publishing:
         """Without a row: whether the target is the volume's, or an empty leftover of it that may go."""
         core = self._core
         source: Source | None = None
-        probe = NodeVolume(
-            volume_id=volume_id, volume_capability=VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
-        )
         with suppress(NotFound):
-            source = await core.on_node("node_source", probe)
+            source = await core.source_of(volume_id)
         if await core.invoke.run("node", mount_at, path) is None:
             leftover: bool = source is not None and await core.invoke.run("node", _is_leftover, path)
             return leftover

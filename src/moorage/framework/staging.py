@@ -31,7 +31,7 @@ from moorage.spec.errors import (
 )
 from moorage.spec.locks import content_key
 from moorage.spec.sealing import sealed
-from moorage.spec.types import AccessMode, VolumeCapability
+from moorage.spec.types import VolumeCapability
 
 BEGUN = declare_step("node.stage.begun", "the staging is recorded before its first side effect")
 FORMATTING = declare_step("node.stage.formatting", "it is recorded that mkfs may run")
@@ -203,7 +203,7 @@ class Staging:
         core = self._core
         source: Source | None = None
         with suppress(NotFound):
-            source = await core.on_node("node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY))
+            source = await core.source_of(volume_id)
         if await core.invoke.run("node", mount_at, path) is None:
             left = source is not None and await core.invoke.run("node", _left_over, source)
             return str(source.path) if source is not None and left else None
@@ -216,8 +216,6 @@ class Staging:
 
 _ROOM_FOR_MKFS_BYTES = 4 << 20
 """Where less is left under an image, a failed mkfs is taken for a want of space: a loop device says only EIO."""
-
-_ANY = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
 
 
 def _in_place(path: str, row: Staged, source: Source) -> bool:

@@ -7,21 +7,16 @@ whether what a failed creation left behind is older than it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from moorage.framework.invoke import Invoker
-from moorage.framework.store import Intent, Record
-from moorage.framework.tags import derived_id
-from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
+from moorage.framework.memoryless import Memoryless
+from moorage.framework.values import GroupRecord, SnapshotRecord, VolumeRecord
 
 
-class StatelessStore:
+class StatelessStore(Memoryless):
     """A `Store` of nothing."""
 
     undoes = False
-
-    def __init__(self, invoke: Invoker) -> None:
-        self._invoke = invoke
 
     async def volume(self, volume_id: str) -> VolumeRecord | None:
         """None: `find_volume` is asked next."""
@@ -61,31 +56,3 @@ class StatelessStore:
         """None: a stateless driver has no snapshots."""
         del name
         return None
-
-    async def attachments(self, *, volume_id: str = "") -> Sequence[Attachment]:
-        """What the driver says is attached."""
-        if not self._invoke.offers("list_attachments"):
-            return ()
-        found: Iterable[Attachment] = await self._invoke.call("controller", "list_attachments")
-        return [attachment for attachment in found if volume_id in ("", attachment.volume_id)]
-
-    async def intent(self, kind: str, name: str) -> Intent | None:
-        """None is kept."""
-        del kind, name
-        return None
-
-    async def intents(self) -> Sequence[Intent]:
-        """None is kept."""
-        return ()
-
-    async def begin(self, intent: Intent) -> None:
-        """Nothing to do."""
-
-    async def settle(
-        self, intent: Intent | None = None, *, put: Sequence[Record] = (), drop: Sequence[Record] = ()
-    ) -> None:
-        """Nothing to do."""
-
-    def new_id(self, kind: str, name: str) -> str:
-        """The id derived from the name."""
-        return derived_id(kind, name)

@@ -13,20 +13,16 @@ from typing import Any
 
 from msgspec import structs
 
-from moorage.framework.invoke import Invoker
-from moorage.framework.store import Intent, Record
+from moorage.framework.memoryless import Memoryless
 from moorage.framework.tags import SnapshotFactsTag, derived_id, read_snapshot_tags, read_volume_tags
-from moorage.framework.values import Attachment, GroupRecord, SnapshotRecord, VolumeRecord
+from moorage.framework.values import GroupRecord, SnapshotRecord, VolumeRecord
 from moorage.spec.types import Snapshot, Volume
 
 
-class TagStore:
+class TagStore(Memoryless):
     """A `Store` without state: safe for any number of replicas, at the price of a listing for each question."""
 
     undoes = True
-
-    def __init__(self, invoke: Invoker) -> None:
-        self._invoke = invoke
 
     async def volume(self, volume_id: str) -> VolumeRecord | None:
         """The volume of this id."""
@@ -111,34 +107,6 @@ class TagStore:
     async def group_named(self, name: str) -> GroupRecord | None:
         """The group of this name."""
         return await self.group(derived_id("group", name))
-
-    async def attachments(self, *, volume_id: str = "") -> Sequence[Attachment]:
-        """What the storage system says is attached."""
-        if not self._invoke.offers("list_attachments"):
-            return ()
-        found: Iterable[Attachment] = await self._ask("list_attachments")
-        return [attachment for attachment in found if volume_id in ("", attachment.volume_id)]
-
-    async def intent(self, kind: str, name: str) -> Intent | None:
-        """None: an intent is the derived id and needs no row."""
-        del kind, name
-        return None
-
-    async def intents(self) -> Sequence[Intent]:
-        """None, see `intent`."""
-        return ()
-
-    async def begin(self, intent: Intent) -> None:
-        """Nothing to do: the tags carry the intent."""
-
-    async def settle(
-        self, intent: Intent | None = None, *, put: Sequence[Record] = (), drop: Sequence[Record] = ()
-    ) -> None:
-        """Nothing to do: the storage system has the result already."""
-
-    def new_id(self, kind: str, name: str) -> str:
-        """The id derived from the name."""
-        return derived_id(kind, name)
 
     async def _ask(self, method: str) -> Any:
         return await self._invoke.call("controller", method)

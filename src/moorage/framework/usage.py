@@ -11,17 +11,14 @@ from moorage.framework.node_journal import NodeJournal
 from moorage.framework.path_errors import normal
 from moorage.framework.proof import bound_device, device_showing, mount_at, readers_of, shows_volume
 from moorage.framework.source import Directory, Source
-from moorage.framework.values import NodeVolume
 from moorage.host import loop
 from moorage.host.device import size_of
 from moorage.host.stats import filesystem_stats
 from moorage.spec import messages as m
 from moorage.spec.errors import NotFound, OutOfRange, Unimplemented
-from moorage.spec.types import AccessMode, UsageUnit, VolumeCapability, VolumeHealth, VolumeUsage
+from moorage.spec.types import UsageUnit, VolumeHealth, VolumeUsage
 
 GROWN = declare_step("node.expand.grown", "the node sees the new size")
-
-_ANY = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
 
 
 class Usage:
@@ -87,8 +84,7 @@ class Usage:
     async def _proved(self, side: Side, volume_id: str, path: str) -> Source:
         """The source of the volume, which is in use at this very path; raises `NotFound` otherwise."""
         invoke = self._core.invoke
-        volume = NodeVolume(volume_id=volume_id, volume_capability=_ANY)
-        source: Source = await invoke.call(side, "node_source", volume)
+        source = await self._core.source_of(volume_id, side=side)
         published, staged = self._journal.published_at(path), self._journal.staged_at(volume_id, path)
         if published is not None and published.volume_id == volume_id:
             if await invoke.run(side, mount_at, path) is not None:
