@@ -1,0 +1,3 @@
+"""Drivers that are wrong about create_place."""
+
+from __future__ import annotations

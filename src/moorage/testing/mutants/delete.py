@@ -1,0 +1,3 @@
+"""Drivers that are wrong about delete."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Drivers that are wrong about groups."""
+
+from __future__ import annotations

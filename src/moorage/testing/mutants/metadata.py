@@ -1,0 +1,3 @@
+"""Drivers that are wrong about metadata."""
+
+from __future__ import annotations

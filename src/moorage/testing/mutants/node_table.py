@@ -1,0 +1,3 @@
+"""Drivers that are wrong about node_table."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Drivers that are wrong about publish."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Drivers that are wrong about snapshots_data."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Drivers that are wrong about validation."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Drivers that are wrong about validation_values."""
+
+from __future__ import annotations

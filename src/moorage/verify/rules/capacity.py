@@ -1,0 +1,3 @@
+"""Rules of area capacity."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area create_source."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area delete."""
+
+from __future__ import annotations

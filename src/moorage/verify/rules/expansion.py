@@ -1,0 +1,3 @@
+"""Rules of area expansion."""
+
+from __future__ import annotations

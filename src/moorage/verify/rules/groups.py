@@ -1,0 +1,3 @@
+"""Rules of area groups."""
+
+from __future__ import annotations

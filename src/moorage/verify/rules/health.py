@@ -1,0 +1,3 @@
+"""Rules of area health."""
+
+from __future__ import annotations

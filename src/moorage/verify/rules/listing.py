@@ -1,0 +1,3 @@
+"""Rules of area listing."""
+
+from __future__ import annotations

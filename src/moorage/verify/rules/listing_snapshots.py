@@ -1,0 +1,3 @@
+"""Rules of area listing_snapshots."""
+
+from __future__ import annotations

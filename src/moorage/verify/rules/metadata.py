@@ -1,0 +1,3 @@
+"""Rules of area metadata."""
+
+from __future__ import annotations

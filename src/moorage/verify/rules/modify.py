@@ -1,0 +1,3 @@
+"""Rules of area modify."""
+
+from __future__ import annotations

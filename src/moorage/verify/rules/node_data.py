@@ -1,0 +1,3 @@
+"""Rules of area node_data."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area node_paths."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area publish."""
+
+from __future__ import annotations

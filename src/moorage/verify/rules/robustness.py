@@ -1,0 +1,3 @@
+"""Rules of area robustness."""
+
+from __future__ import annotations

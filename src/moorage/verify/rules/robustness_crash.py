@@ -1,0 +1,3 @@
+"""Rules of area robustness_crash."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area robustness_secrets."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area snapshots."""
+
+from __future__ import annotations

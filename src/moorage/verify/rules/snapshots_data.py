@@ -1,0 +1,3 @@
+"""Rules of area snapshots_data."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area validation."""
+
+from __future__ import annotations

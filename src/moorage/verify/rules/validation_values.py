@@ -1,0 +1,3 @@
+"""Rules of area validation_values."""
+
+from __future__ import annotations

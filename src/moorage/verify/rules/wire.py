@@ -1,0 +1,3 @@
+"""Rules of area wire."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Rules of area wire_declared."""
+
+from __future__ import annotations
