@@ -30,7 +30,9 @@ demo: deps ## the life of a volume on this machine, step by step
 	$(BIN)/moorage demo
 
 test: deps ## every test tier that is possible here; says which it skipped and why
+	@tools/deps.sh tests
 	@tools/csi_sanity.sh >/dev/null || true
+	@tools/peers.sh >/dev/null || true
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 check: .venv ## lint, format, types, layers, generated files, sizes, public API, documentation

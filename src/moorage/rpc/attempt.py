@@ -18,6 +18,7 @@ from msgspec import Struct
 from moorage.base.log import SecretScrubber, get_logger
 from moorage.rpc.connection import Connection, Link
 from moorage.rpc.logview import Redacted
+from moorage.rpc.silence import is_late, is_lost, is_unreachable
 from moorage.rpc.status import clean_message
 from moorage.spec.errors import Code, CsiError, DeadlineExceeded, Unavailable, error_for
 from moorage.spec.redact import secret_values
@@ -25,20 +26,7 @@ from moorage.spec.rules import Rpc
 
 Observe = Callable[[str, Code, float], None]
 """Told of every call that ended: method path, code, duration in seconds."""
-
-_TRANSPORT_TEXTS: Final = (
-    "failed to connect",
-    "Stream removed",
-    "Socket closed",
-    "recvmsg:",
-    "sendmsg:",
-    "Broken pipe",
-    "Connection reset",
-    "Endpoint ",
-    "GOAWAY",
-)
-"""How gRPC's core begins the text of an UNAVAILABLE that the peer did not send."""
-_DEADLINE_SLACK_S: Final = 0.005
+_ENDED: Final = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED})
 
 log = get_logger(__name__)
 # base.log sets stdlib's root to its own level; asking costs a fiftieth of an event that is dropped.
@@ -103,13 +91,19 @@ class Attempt:
         """Whether the peer itself said it, and the error to raise."""
         number, details = error.code().value[0], error.details() or ""
         where, name = self._connection.endpoint, self._rpc.name
-        if number == Code.UNAVAILABLE and details.startswith(_TRANSPORT_TEXTS):
+        if is_unreachable(number, details):
             reason = details.rpartition(" error: ")[2].rpartition("unix:")[2]
             return False, Unavailable(f"the driver at {where} cannot be reached ({reason}); check that it runs")
-        if number == Code.DEADLINE_EXCEEDED and self._is_late():
-            return False, DeadlineExceeded(
+        if number in _ENDED and self._is_late():
+            # A peer that keeps the same deadline may be the first to say so, and then it says CANCELLED.
+            return number == Code.CANCELLED, DeadlineExceeded(
                 f"the driver at {where} did not answer {name} within {self._timeout_s:.3g} s; the operation "
                 "may still be running, so repeat the call"
+            )
+        if is_lost(number, details):
+            return True, Unavailable(
+                f"the answer of the driver at {where} to {name} was lost on the way ({details}); the operation may "
+                "still be running, so repeat the call"
             )
         scrubber = SecretScrubber()
         with scrubber.hiding(secret_values(self._request)):
@@ -117,7 +111,7 @@ class Attempt:
 
     def _is_late(self) -> bool:
         """Whether our own deadline has passed, and not one inside the peer."""
-        return time.monotonic() - self._start_s >= self._timeout_s - _DEADLINE_SLACK_S
+        return is_late(time.monotonic() - self._start_s, timeout_s=self._timeout_s)
 
     def _tell(self, code: Code) -> None:
         duration_s = time.monotonic() - self._start_s

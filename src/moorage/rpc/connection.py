@@ -22,6 +22,7 @@ from moorage.rpc.endpoint import Endpoint
 from moorage.spec.errors import Unavailable
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
+MAX_METADATA_BYTES: Final = 1 << 20
 
 CHANNEL_OPTIONS: Final = (
     # Without this the authority is the percent-encoded path, which Rust servers reset (grpc#38142).
@@ -35,6 +36,10 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # An error's text is metadata. Beyond 8 to 16 KiB, as when a driver quotes a log, gRPC would put the final
+    # RESOURCE_EXHAUSTED in the place of the driver's code, and an operation that still runs would be given up.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 Identity = tuple[int, int, int]

@@ -16,13 +16,14 @@ import grpc.aio
 
 from moorage.rpc.connection import Connection, Link
 from moorage.rpc.endpoint import Endpoint, parse_client_endpoint
-from moorage.rpc.silence import is_late, is_unreachable
+from moorage.rpc.silence import is_late, is_lost, is_unreachable
 from moorage.spec.errors import Code, Unavailable
 
 __all__ = ["DETAILS_KEY", "Answer", "RawClient"]
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """The trailing metadata that carries status details."""
+_ENDED: Final = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,10 @@ def _failure(error: grpc.aio.AioRpcError, *, started_s: float, timeout_s: float,
     duration_s = time.monotonic() - started_s
     code = Code(error.code().value[0])
     message = error.details() or ""
-    late = code is Code.DEADLINE_EXCEEDED and is_late(duration_s, timeout_s=timeout_s)
+    # A peer that keeps the same deadline may be the first to say so, and then it says CANCELLED.
+    late = code in _ENDED and is_late(duration_s, timeout_s=timeout_s)
+    if late:
+        code = Code.DEADLINE_EXCEEDED
     return Answer(
         code=code,
         message=message,
@@ -112,7 +116,7 @@ def _failure(error: grpc.aio.AioRpcError, *, started_s: float, timeout_s: float,
             value for key, value in error.trailing_metadata() if key == DETAILS_KEY and isinstance(value, bytes)
         ),
         duration_s=duration_s,
-        answered=not (late or is_unreachable(code, message)),
+        answered=not (late or is_unreachable(code, message) or is_lost(code, message)),
     )
 
 

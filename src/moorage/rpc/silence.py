@@ -20,8 +20,8 @@ _TRANSPORT_TEXTS: Final = (
 )
 """How gRPC's core begins the text of an UNAVAILABLE that the peer did not send."""
 _LOST_TEXTS: Final = ("Stream removed", "Received RST_STREAM")
-"""How it begins when a stream was reset, under codes that would be final if they were the peer's own."""
-_LOST_CODES: Final = frozenset({Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.UNKNOWN})
+"""How it begins when a stream was reset, under codes of which most would be final if they were the peer's own."""
+_LOST_CODES: Final = frozenset({Code.CANCELLED, Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.UNKNOWN})
 _DEADLINE_SLACK_S: Final = 0.005
 
 
