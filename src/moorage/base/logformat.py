@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 Format = Literal["klog", "json", "console"]
@@ -29,7 +30,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _JSON_LINE_BREAKS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One event, ready to be rendered: all values are plain JSON types and free of secrets."""
 
@@ -45,6 +46,8 @@ class Entry:
 
 def plain(value: object, scrub: Scrub, *, depth: int = 0) -> Any:
     """`value` reduced to JSON types, every text in it passed through `scrub`."""
+    if type(value) is str:
+        return scrub(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -80,9 +83,8 @@ def render_json(entry: Entry) -> str:
 
 def render_klog(entry: Entry) -> str:
     """`I0828 22:59:33.540224   12345 file.py:10] "event" key="value"`, in local time as klog writes it."""
-    local = time.localtime(entry.time_s)
     micros = int(entry.time_s % 1 * 1_000_000)
-    moment = f"{time.strftime('%m%d %H:%M:%S', local)}.{micros:06d}"
+    moment = f"{_local_time('%m%d %H:%M:%S', int(entry.time_s))}.{micros:06d}"
     letter = _LEVEL_LETTER.get(entry.level, "I")
     parts = [f"{letter}{moment} {os.getpid():7d} {entry.file}:{entry.line}] {quoted(entry.event)}"]
     if entry.logger:
@@ -100,8 +102,7 @@ def console_renderer(*, colour: bool) -> Render:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
     def render(entry: Entry) -> str:
-        local = time.localtime(entry.time_s)
-        moment = f"{time.strftime('%H:%M:%S', local)}.{int(entry.time_s % 1 * 1000):03d}"
+        moment = f"{_local_time('%H:%M:%S', int(entry.time_s))}.{int(entry.time_s % 1 * 1000):03d}"
         level = paint(_LEVEL_COLOUR.get(entry.level, "0"), f"{entry.level:<8}")
         parts = [f"{moment} {level} {paint('1', escaped(entry.event))}"]
         for key, value in entry.fields.items():
@@ -113,6 +114,11 @@ def console_renderer(*, colour: bool) -> Render:
         return line + trace
 
     return render
+
+
+@lru_cache(maxsize=8)
+def _local_time(form: str, time_s: int) -> str:
+    return time.strftime(form, time.localtime(time_s))
 
 
 def escaped(text: str) -> str:
@@ -140,9 +146,12 @@ def _klog_value(value: Any) -> str:
 
 
 def _compact(value: Any) -> str:
+    if type(value) is int or type(value) is float:  # finite, for it is plain
+        return repr(value)
     return _JSON_LINE_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", _ENCODER.encode(value))
 
 
+@lru_cache(maxsize=256)
 def _key(key: str) -> str:
     return _KEY_REFUSED.sub("_", key)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from moorage.base.log import get_logger
 
@@ -32,6 +33,10 @@ class PoolFull(RuntimeError):
     """All threads are busy and as many calls wait as may wait."""
 
 
+# How an idle thread gets its next call; None ends the thread.
+_Doorbell: TypeAlias = "queue.SimpleQueue[_Job | None]"
+
+
 class DaemonPool:
     """At most `size` daemon threads that serve calls in the order in which they came.
 
@@ -45,11 +50,11 @@ class DaemonPool:
         self.stuck_after_s = stuck_after_s
         self._size = size
         self._max_queued = max_queued
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: deque[_Job] = deque()
         self._active: set[_Job] = set()
         self._threads = 0
-        self._idle = 0
+        self._idle: list[_Doorbell] = []
         self._started = 0
         self._closed = False
         self._on_idle: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -76,7 +81,7 @@ class DaemonPool:
     def snapshot(self) -> list[tuple[str, float]]:
         """The running calls, oldest first: name of the function and its running time in seconds."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             return sorted(((job.label, now - job.started_s) for job in self._active), key=lambda row: -row[1])
 
     async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -102,41 +107,50 @@ class DaemonPool:
         job = _Job(lambda: fn(*args, **kwargs), fn, on_late_result)
         self._submit(job)
         try:
-            await asyncio.wait([job.outcome])
+            result, error = await job.outcome
         except asyncio.CancelledError:
-            with self._changed:
+            with self._lock:
                 job.unwanted = True
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(job)
-            if job.outcome.done():  # it ended in the very moment of the cancellation
-                job.late_outcome()
+            if job.outcome.done() and not job.outcome.cancelled():  # it ended in the very moment of the cancellation
+                job.hand_over_aside(*job.outcome.result())
             raise
-        result: T = job.outcome.result()
-        return result
+        if error is not None:
+            raise error
+        kept: T = result
+        return kept
 
     def resize(self, size: int) -> None:
         """Change how many threads may run; surplus threads end when their call does."""
         _require_size(size)
-        with self._changed:
+        with self._lock:
             self._size = size
-            for _ in range(len(self._waiting)):
-                self._start_thread_if_useful()
-            self._changed.notify_all()
+            while self._waiting and self._threads < size and self._start_thread(self._waiting[0]):
+                self._waiting.popleft()
+            surplus = max(0, self._threads - size)
+            ending = [self._idle.pop() for _ in range(min(surplus, len(self._idle)))]
+            self._threads -= len(ending)
+        for doorbell in ending:
+            doorbell.put(None)
 
     async def close(self, timeout_s: float) -> list[str]:
         """Refuse new calls, fail the waiting ones with PoolClosed, wait for the running ones.
 
         Returns the names of the functions that still run after `timeout_s`; they are left to themselves.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
-            dropped = list(self._waiting)
+            dropped, ending = list(self._waiting), list(self._idle)
             self._waiting.clear()
-            self._changed.notify_all()
+            self._idle.clear()
+            self._threads -= len(ending)
+        for doorbell in ending:
+            doorbell.put(None)
         for job in dropped:
             job.deliver(None, self._refusal())
         idle = asyncio.Event()
-        with self._changed:
+        with self._lock:
             self._on_idle.append((asyncio.get_running_loop(), idle))
             if not self._active:
                 idle.set()
@@ -149,70 +163,82 @@ class DaemonPool:
         return PoolClosed(f"thread pool {self.name} is closed; the process is shutting down")
 
     def _submit(self, job: _Job) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise self._refusal()
-            busy = self._idle <= len(self._waiting) and self._threads >= self._size
-            if busy and self._max_queued is not None and len(self._waiting) >= self._max_queued:
+            if self._idle:
+                doorbell = self._idle.pop()  # the one that ran last: its stack and caches are warm
+                self._begin(job, doorbell)
+            elif self._threads < self._size and self._start_thread(job):
+                pass
+            elif self._max_queued is not None and len(self._waiting) >= self._max_queued:
                 raise PoolFull(
                     f"all {self._size} threads of pool {self.name} are busy and {len(self._waiting)} calls "
                     "wait already; try again later"
                 )
-            self._waiting.append(job)
-            try:
-                self._start_thread_if_useful()
-            except BaseException:  # its caller is told that it failed, so it must not run later
-                self._waiting.remove(job)
-                raise
-            self._changed.notify()
+            else:
+                self._waiting.append(job)
 
-    def _start_thread_if_useful(self) -> None:
-        if self._idle >= len(self._waiting) or self._threads >= self._size:
-            return
-        self._threads += 1
-        self._started += 1
-        thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+    def _begin(self, job: _Job, doorbell: _Doorbell) -> None:
+        job.started_s = time.monotonic()
+        self._active.add(job)
+        doorbell.put(job)
+
+    def _start_thread(self, job: _Job) -> bool:
+        """One more thread, and the call for it; False when the system has none and others can do the work."""
+        doorbell: _Doorbell = queue.SimpleQueue()
+        number = self._started + 1
+        thread = threading.Thread(target=self._work, args=(doorbell,), name=f"{self.name}-{number}", daemon=True)
         try:
             thread.start()
         except BaseException:
-            self._threads -= 1
             if not self._threads:
                 raise
+            return False
+        self._started = number
+        self._threads += 1
+        self._begin(job, doorbell)
+        return True
 
-    def _work(self) -> None:
-        while (job := self._next_job()) is not None:
-            result, error = job.execute()
-            with self._changed:
-                self._active.discard(job)
-                late = job.unwanted
-            if late:
-                job.hand_over_late(result, error)
-            else:
-                job.deliver(result, error)
-            self._tell_idle()
-            del job, result, error  # an idle thread must not keep them alive
+    def _work(self, doorbell: _Doorbell) -> None:
+        """A thread: the calls that it is rung for, and after each what waits meanwhile."""
+        while (job := doorbell.get()) is not None:
+            while job is not None:
+                job = self._serve(job, doorbell)
 
-    def _tell_idle(self) -> None:
-        with self._changed:
-            waiters = [] if self._active else list(self._on_idle)
-        for loop, event in waiters:
+    def _serve(self, job: _Job, doorbell: _Doorbell) -> _Job | None:
+        """Run a call; the next one, or None when it is rung for it.
+
+        The outcome is delivered last: whoever waits for it should not find this thread in the way.
+        """
+        result, error = job.execute()
+        with self._lock:
+            self._active.discard(job)
+            late = job.unwanted
+            idle_waiters = [] if self._active else list(self._on_idle)
+            following = None if late else self._next_job(doorbell)
+        for loop, event in idle_waiters:
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(event.set)
+        if not late:
+            job.deliver(result, error)
+            return following
+        job.hand_over_late(result, error)
+        with self._lock:
+            return self._next_job(doorbell)
 
-    def _next_job(self) -> _Job | None:
-        with self._changed:
-            while True:
-                if self._threads > self._size or (self._closed and not self._waiting):
-                    self._threads -= 1
-                    return None
-                if self._waiting:
-                    job = self._waiting.popleft()
-                    job.started_s = time.monotonic()
-                    self._active.add(job)
-                    return job
-                self._idle += 1
-                self._changed.wait()
-                self._idle -= 1
+    def _next_job(self, doorbell: _Doorbell) -> _Job | None:
+        if self._threads > self._size or (self._closed and not self._waiting):
+            self._threads -= 1
+            doorbell.put(None)
+        elif self._waiting:
+            job = self._waiting.popleft()
+            job.started_s = time.monotonic()
+            self._active.add(job)
+            return job
+        else:
+            self._idle.append(doorbell)
+        return None
 
 
 class _Job:
@@ -226,8 +252,7 @@ class _Job:
         self.on_late_result = on_late_result
         self.context = contextvars.copy_context()
         self.loop = asyncio.get_running_loop()
-        self.outcome: asyncio.Future[Any] = self.loop.create_future()
-        self.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.outcome: asyncio.Future[tuple[Any, BaseException | None]] = self.loop.create_future()
         self.unwanted = False
         self.started_s = 0.0
 
@@ -246,17 +271,13 @@ class _Job:
             self.loop.call_soon_threadsafe(self._settle, result, error)
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
-        if self.unwanted:  # cancelled while the result was on its way
-            threading.Thread(target=self.hand_over_late, args=(result, error), daemon=True).start()
-        elif error is not None:
-            self.outcome.set_exception(error)
+        if self.outcome.done():  # cancelled while the result was on its way
+            self.hand_over_aside(result, error)
         else:
-            self.outcome.set_result(result)
+            self.outcome.set_result((result, error))
 
-    def late_outcome(self) -> None:
-        """Treat an outcome that nobody will read as late."""
-        error = self.outcome.exception()
-        result = None if error else self.outcome.result()
+    def hand_over_aside(self, result: Any, error: BaseException | None) -> None:
+        """`hand_over_late` in a thread of its own."""
         threading.Thread(target=self.hand_over_late, args=(result, error), daemon=True).start()
 
     def hand_over_late(self, result: Any, error: BaseException | None) -> None:

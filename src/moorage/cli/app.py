@@ -2,7 +2,8 @@
 
 Subcommands are named here with their summaries, so that `moorage --help` and shell completion import none of
 them; a subcommand whose module is not installed does not appear. Exit codes: 0 done, 1 failed or found a
-problem, 2 used wrongly, 130 interrupted.
+problem, 2 used wrongly; 130 interrupted (Ctrl-C), and, of a demo that was ended and has cleaned up, 143 (SIGTERM)
+and 129 (SIGHUP).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ COMMANDS: Final = {
     "volume": Lazy("moorage.cli.volume:command", "Try it", "Make, mount, grow and copy volumes of any driver."),
     "serve": Lazy("moorage.cli.serve:command", "Drivers", "Run a storage driver behind a unix socket."),
     "new": Lazy("moorage.cli.new:command", "Drivers", "Start a driver project of your own, with tests."),
+    "verify": Lazy("moorage.cli.verify:command", "Drivers", "Examine any CSI driver, with real data."),
     "local": Lazy("moorage.cli.local:command", "Drivers", "Check, repair and import pools of the local driver."),
     "rpc": Lazy("moorage.cli.rpc:command", "Debugging", "Make any CSI call to any driver."),
     "completion": Lazy("moorage.cli.completion:command", "Debugging", "Print the completion script of a shell."),

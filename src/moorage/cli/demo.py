@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Final
 
 import click
 
+from moorage.base.units import format_bytes
 from moorage.cli.volume_options import SIZE
+
+LEAST_BYTES: Final = 16 << 20
 
 
 @click.command()
@@ -41,14 +45,22 @@ def command(
     are verified on the way; afterwards nothing is left. Exit code 1 when a step fails, 130, 143 or 129 when it was
     ended by Ctrl-C, SIGTERM or SIGHUP.
     """
+    if size_bytes < LEAST_BYTES:
+        raise click.UsageError(f"--size must be at least {format_bytes(LEAST_BYTES)}, which the demo's files need")
     if driver and pool:
         raise click.UsageError("--pool belongs to the demo's own driver; leave it out with --driver")
     as_user = os.geteuid() != 0 and not driver
     if as_user and keep:
         raise click.UsageError("--keep needs root: without it, mounts end with the demo's namespace")
     from moorage.cli.demo_place import enter_namespace
+    from moorage.orchestrator.drivers import BadEndpoint, checked_endpoint
     from moorage.orchestrator.model import OrchestratorError
 
+    try:
+        if driver:
+            checked_endpoint(driver)
+    except BadEndpoint as error:
+        raise click.UsageError(str(error)) from error
     try:
         if as_user:
             enter_namespace()  # before anything starts a thread

@@ -87,8 +87,9 @@ async def _wait_ready(driver: ServedDriver, socket: str) -> None:
         try:
             await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
+                said = " ".join(driver.last_log_lines(1)).removeprefix("moorage: ") or "it said nothing"
                 raise OrchestratorError(
-                    f"the driver ended with exit code {driver.process.returncode} before it was ready; its log follows"
+                    f"the driver ended with exit code {driver.process.returncode} before it was ready: {said}"
                 )
             await ready
         except CsiError as error:

@@ -5,12 +5,17 @@ Nothing here calls a driver. What is removed by force is only ever below the dem
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from moorage.drivers.local.layout import KINDS, Layout
+from moorage.drivers.local.pool_lock import LOCK_FILE, PoolLock
 from moorage.host import loop
 from moorage.host.mount import ensure_unmounted
 from moorage.host.mountinfo import mounts_below, read_mounts
@@ -61,6 +66,27 @@ def _loops_below(roots: tuple[str, ...]) -> list[loop.LoopDevice]:
         return [device for device in loop.list_loops() if device.backing_path.startswith(roots)]
     except OSError:
         return []
+
+
+def missing_of_pool(pool: str) -> list[Path]:
+    """What the local driver will make in a directory that is to be its pool."""
+    if not pool:
+        return []
+    layout = Layout(Path(pool))
+    parts = (*map(layout.home, KINDS), layout.tmp, layout.root / LOCK_FILE)
+    return [part for part in parts if not os.path.lexists(part)]
+
+
+def clear_pool(made: Iterable[Path]) -> None:
+    """Remove what the local driver made in a pool where that is empty, once the driver is stopped."""
+    for part in made:
+        with contextlib.suppress(OSError):  # not empty, never made, or in use again
+            if part.name == LOCK_FILE:
+                held = PoolLock.take(part.parent, name=part.parent.name, owner="moorage demo")
+                part.unlink()
+                held.release()
+            else:
+                part.rmdir()
 
 
 def make_directory() -> str:

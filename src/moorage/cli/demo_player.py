@@ -120,7 +120,10 @@ class Player:
     ) -> str:
         new = NewVolume(name=name, driver=self.driver, capability=capability, size_bytes=size_bytes, source=source)
         made = (await self._volumes.create(new)).actual
-        return f"{format_bytes(made.capacity_bytes)}, id {made.volume_id}"
+        size = format_bytes(made.capacity_bytes)
+        if made.capacity_bytes > size_bytes:
+            size += f" (the driver makes no smaller one that fits; {format_bytes(size_bytes)} were asked for)"
+        return f"{size}, id {made.volume_id}"
 
     async def _copies(self, act: script.Act) -> str:
         snapshots, groups = Snapshots(self.workspace), Groups(self.workspace)

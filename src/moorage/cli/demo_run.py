@@ -69,6 +69,7 @@ class Demo:
         self._heed_signals()
         begun_s = time.monotonic()
         before = place.traces(self.directory, self.wish.pool)
+        new_in_pool = place.missing_of_pool(self.wish.pool)
         kept = False
         try:
             await self._play()
@@ -81,6 +82,7 @@ class Demo:
         finally:
             if not kept:
                 await self._leave()
+                place.clear_pool(new_in_pool)
                 self.left += place.traces(self.directory, self.wish.pool).beyond(before)
                 if self.error == "interrupted":
                     self._say_left()

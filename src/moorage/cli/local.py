@@ -1,28 +1,23 @@
-"""`moorage local`: looks after pools of the local driver while no driver serves them.
+"""`moorage local`: looks after pools of the local driver.
 
 `check` compares pools with the driver's journal, `repair` clears away what is unfinished, `import` writes what the
-volumes say of themselves into the journal. Exit code 1 means that something is wrong.
+volumes say of themselves into the journal. Exit code 1 means that something is wrong, or is left so.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from moorage.cli.printing import print_data
 
 if TYPE_CHECKING:
+    from moorage.cli.local_journal import Known
     from moorage.drivers.local.pool import Pool
-    from moorage.framework.store import Store
-    from moorage.framework.values import GroupRecord, SnapshotRecord, VolumeRecord
-
-Records: TypeAlias = "Sequence[VolumeRecord | SnapshotRecord | GroupRecord]"
-ResultT = TypeVar("ResultT")
 
 POOLS = click.argument("pools", metavar="POOL...", nargs=-1, required=True)
 STATE_DIR = click.option(
@@ -30,7 +25,8 @@ STATE_DIR = click.option(
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="MOORAGE_STATE_DIR",
-    help="Where journals live, as for `moorage serve local`.",
+    help="Where journals live, as for `moorage serve local`.  [environment: MOORAGE_STATE_DIR; default:"
+    " /var/lib/moorage as root, else the XDG state directory]",
 )
 OUTPUT = click.option("-o", "--output", type=click.Choice(["json", "yaml", "table"]), help="Print data, not sentences.")
 
@@ -40,30 +36,31 @@ def command() -> None:
     """Check, repair and import pools of the local driver.
 
     POOL is the directory of a pool. Volumes describe themselves there, so the driver's journal can be compared with
-    them and rebuilt. Stop the driver first where the journal is needed: it holds it.
+    them and rebuilt. Stop the driver before a repair or an import: a pool has one process at a time.
     """
 
 
-@command.command()
+@command.command(short_help="Tell what is wrong in the pools; changes nothing.")
 @POOLS
 @STATE_DIR
-@click.option("--no-journal", is_flag=True, help="Look at the pools only; works while the driver runs.")
+@click.option("--no-journal", is_flag=True, help="Look at the pools only.")
 @OUTPUT
 def check(pools: tuple[str, ...], state_dir: Path | None, no_journal: bool, output: str | None) -> int:
     """Tell what is wrong in the pools: orphans, rows without files, damage, leftovers, idle loop devices.
 
-    Changes nothing. Exit code 1 when something was found.
+    Changes nothing. Beside a running driver, which has the journal, only the pools are looked at. Exit code 1 when
+    something was found.
     """
     from msgspec import to_builtins
 
     from moorage.drivers.local.inspection import check as check_pools
 
-    opened = _open_pools(pools)
-    if no_journal:
-        found = check_pools(opened)
-    else:
-        known = asyncio.run(_in_journal(state_dir, _known_ids, create=False))
-        found = check_pools(opened, known_volumes=known.volumes, known_snapshots=known.snapshots, begun=known.begun)
+    with _looked_at(pools) as opened:
+        known = None if no_journal else _known(state_dir)
+        if known is None:
+            found = check_pools(opened)
+        else:
+            found = check_pools(opened, known_volumes=known.volumes, known_snapshots=known.snapshots, begun=known.begun)
     if output:
         print_data({"findings": to_builtins(list(found))}, output)
     else:
@@ -73,44 +70,53 @@ def check(pools: tuple[str, ...], state_dir: Path | None, no_journal: bool, outp
     return 1 if found else 0
 
 
-@command.command()
+@command.command(short_help="Remove what was begun and never finished.")
 @POOLS
 @OUTPUT
 def repair(pools: tuple[str, ...], output: str | None) -> int:
-    """Remove what was begun and never finished, and loop devices on files that are gone.
+    """Remove what was begun and never finished, and detach loop devices whose file is gone.
 
-    Never removes a volume or a snapshot. What a running driver works on is left alone. Exit code 1 when something
-    was left.
+    Never removes a volume or a snapshot. Refused while a driver runs on a pool. Then tells what is left, as `check
+    --no-journal` would: exit code 1 when that is anything.
     """
     from msgspec import to_builtins
 
-    from moorage.drivers.local.inspection import repair as repair_pools
+    from moorage.drivers.local.inspection import check as check_pools
+    from moorage.drivers.local.mending import repair as repair_pools
 
-    found = repair_pools(_open_pools(pools))
-    done = sum(repair.done for repair in found)
+    with _held(pools, owner="moorage local repair") as opened:
+        repairs = repair_pools(opened)
+        told = {each.path for each in repairs if not each.done}
+        left = [finding for finding in check_pools(opened) if finding.path not in told]
+    done = sum(each.done for each in repairs)
     if output:
-        print_data({"repairs": to_builtins(list(found))}, output)
+        print_data({"repairs": to_builtins(list(repairs)), "findings": to_builtins(left)}, output)
     else:
-        for repair in found:
-            click.echo(repair.text)
-        click.echo(f"{done} repaired, {len(found) - done} left" if found else "nothing to repair")
-    return 0 if done == len(found) else 1
+        for each in repairs:
+            click.echo(each.text)
+        for finding in left:
+            click.echo(f"{finding.problem}: {finding.text}")
+        found = bool(repairs or left)
+        click.echo(f"{done} repaired, {len(told) + len(left)} left" if found else "nothing to repair")
+    return 1 if told or left else 0
 
 
-@command.command("import")
+@command.command("import", short_help="Write what the pools hold into the driver's journal.")
 @POOLS
 @STATE_DIR
 @OUTPUT
 def import_(pools: tuple[str, ...], state_dir: Path | None, output: str | None) -> int:
     """Write volumes and snapshots that the driver's journal does not know into it.
 
-    Rows that are there stay as they are. Exit code 1 when an object could not be read or its name is taken.
+    Rows that are there stay as they are. Refused while a driver runs on a pool. Exit code 1 when an object could not
+    be read or its name is taken.
     """
-    from moorage.drivers.local.inspection import import_records
+    from moorage.cli.local_journal import add_missing, journal_path
+    from moorage.drivers.local.importing import import_records
 
-    found = import_records(_open_pools(pools))
-    records: Records = (*found.volumes, *found.snapshots, *found.groups)
-    added, refused = asyncio.run(_in_journal(state_dir, lambda store: _add_missing(store, records), create=True))
+    with _held(pools, owner="moorage local import") as opened:
+        found = import_records(opened)
+        added, refused = add_missing(journal_path(state_dir), (*found.volumes, *found.snapshots, *found.groups))
     problems = [*(finding.text for finding in found.findings), *refused]
     if output:
         print_data({"imported": added, "problems": problems}, output)
@@ -121,89 +127,58 @@ def import_(pools: tuple[str, ...], state_dir: Path | None, output: str | None) 
     return 1 if problems else 0
 
 
-def _open_pools(texts: Sequence[str]) -> list[Pool]:
-    """The pools, opened. Raises click.UsageError or click.ClickException."""
+@contextmanager
+def _looked_at(texts: Sequence[str]) -> Iterator[list[Pool]]:
+    """The pools, to be read. Raises click.UsageError or click.ClickException, also for what goes wrong inside."""
     from moorage.drivers.local.config import parse_pools
     from moorage.drivers.local.facts import is_privileged
     from moorage.drivers.local.pool import Pool
+    from moorage.framework.config import ConfigError
 
-    numbered = [text if "=" in text else f"pool{number}={os.path.abspath(text)}" for number, text in enumerate(texts)]
+    named = [text if "=" in text else f"pool{number}={Path(text).absolute()}" for number, text in enumerate(texts)]
     try:
-        settings = parse_pools(numbered)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        settings = parse_pools(named)
+    except ConfigError as error:
+        raise click.UsageError("; ".join(error.problems), click.get_current_context()) from error
     pools = [Pool(setting, privileged=is_privileged()) for setting in settings]
-    for pool in pools:
-        if not pool.layout.tmp.is_dir():
-            raise click.ClickException(
-                f"{pool.layout.root} is no pool; give the directory that --pool of serve was given"
-            )
-        pool.open()
-    return pools
-
-
-async def _in_journal(state_dir: Path | None, work: Callable[[Store], Awaitable[ResultT]], *, create: bool) -> ResultT:
-    """What `work` says of the driver's journal, which no other process may hold. Raises click.ClickException."""
-    from moorage.drivers.local.driver import NAME
-    from moorage.framework.journal_store import JournalStore
-    from moorage.framework.serving import state_directory
-    from moorage.state.errors import JournalError
-    from moorage.state.journal import Journal
-
-    directory = state_directory(state_dir, NAME, environment=os.environ, is_root=os.geteuid() == 0)
-    path = directory / "journal.sqlite"
-    if create:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    elif not path.exists():
-        raise click.ClickException(f"there is no journal at {path}; give --state-dir, or --no-journal to do without")
     try:
-        journal = Journal.open(path, owner="moorage local")
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
+        for pool in pools:
+            if (obstacle := pool.layout.obstacle()) is not None:
+                raise click.ClickException(
+                    f"{pool.layout.root} is no pool, as {obstacle} is no directory; give the directory that --pool of "
+                    "serve was given"
+                )
+            pool.look()
+        yield pools
+    except OSError as error:
+        place = f" at {error.filename}" if error.filename else ""
+        raise click.ClickException(
+            f"the pool cannot be looked after ({error.strerror}{place}); mend that first"
+        ) from error
+
+
+@contextmanager
+def _held(texts: Sequence[str], *, owner: str) -> Iterator[list[Pool]]:
+    """The pools, with every other process kept off them. Raises as `_looked_at`, and while a driver has a pool."""
+    from moorage.drivers.local.pool_lock import PoolInUse
+
+    with _looked_at(texts) as pools, ExitStack() as stack:
+        for pool in pools:
+            try:
+                pool.hold(owner=owner)
+            except PoolInUse as error:
+                raise click.ClickException(f"{error.message.partition(';')[0]}; stop that process first") from error
+            stack.callback(pool.close)
+        yield pools
+
+
+def _known(state_dir: Path | None) -> Known | None:
+    """What the journal knows; None, and a note, while a driver has it. Raises click.ClickException."""
+    from moorage.cli.local_journal import journal_path, known_ids
+    from moorage.state.errors import JournalLocked
+
     try:
-        return await work(JournalStore(journal))
-    finally:
-        await journal.close()
-
-
-class Known(NamedTuple):
-    """Ids of volumes and snapshots with a row in the journal, and of those whose creation has begun."""
-
-    volumes: set[str]
-    snapshots: set[str]
-    begun: set[str]
-
-
-async def _known_ids(store: Store) -> Known:
-    begun: set[str] = set()
-    for intent in await store.intents():
-        begun |= {intent.object_id, *(member.snapshot_id for member in intent.snapshots)}
-    return Known(
-        {record.volume_id for record in await store.volumes()},
-        {record.snapshot_id for record in await store.snapshots()},
-        begun,
-    )
-
-
-async def _add_missing(store: Store, records: Records) -> tuple[list[str], list[str]]:
-    """Ids of the records that were added, and a sentence for each that could not be."""
-    from moorage.framework.values import SnapshotRecord, VolumeRecord
-    from moorage.state.errors import NameTaken
-
-    added, refused = [], []
-    for record in records:
-        if isinstance(record, VolumeRecord):
-            object_id, known = record.volume_id, await store.volume(record.volume_id) is not None
-        elif isinstance(record, SnapshotRecord):
-            object_id, known = record.snapshot_id, await store.snapshot(record.snapshot_id) is not None
-        else:
-            object_id, known = record.group_snapshot_id, await store.group(record.group_snapshot_id) is not None
-        if known:
-            continue
-        try:
-            await store.settle(put=(record,))
-        except NameTaken as error:
-            refused.append(f"{object_id} is not imported: {error}")
-        else:
-            added.append(object_id)
-    return added, refused
+        return known_ids(journal_path(state_dir))
+    except JournalLocked as error:
+        click.echo(f"moorage: {error.holder} has the journal, so only the pools are looked at", err=True)
+        return None

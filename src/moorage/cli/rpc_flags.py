@@ -68,6 +68,17 @@ _HELP: Final[Mapping[str, str]] = {
     "node_id": "The node, as NodeGetInfo names it.",
     "source_volume_id": "The volume to cut from, or whose snapshots to list.",
     "readonly": "Publish read-only.",
+    "volume_id": "The volume, as CreateVolume named it.",
+    "snapshot_id": "The snapshot, as CreateSnapshot named it.",
+    "base_snapshot_id": "The earlier snapshot.",
+    "target_snapshot_id": "The later snapshot, whose changes are told.",
+    "group_snapshot_id": "The group, as CreateVolumeGroupSnapshot named it.",
+    "source_volume_ids": "A volume to cut.",
+    "snapshot_ids": "A member of the group.",
+    "parameters": "What the driver is told, as a StorageClass would.",
+    "mutable_parameters": "What the driver is told and may be changed later.",
+    "volume_context": "As CreateVolume answered it.",
+    "publish_context": "As ControllerPublishVolume answered it.",
 }
 
 

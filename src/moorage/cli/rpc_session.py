@@ -92,14 +92,18 @@ class _Session:
         self.scrubber = SecretScrubber()
         self._problems = 0
         self._several = False
+        self._pages: list[dict[str, Any]] = []
 
     async def run(self, caller: Caller, requests: Sequence[Message]) -> int:
         self._several = len(requests) > 1
         try:
             for request in requests:
                 with self.scrubber.hiding(secret_values(from_proto(request))):
-                    async for response in self._responses(caller, request):
-                        self._print(response)
+                    try:
+                        async for response in self._responses(caller, request):
+                            self._print(response)
+                    finally:  # what came before a failure is told too
+                        self._print_pages()
         except CsiError as error:
             if error.code in RETRIED and not self._settings.retry and not self._rpc.streaming:
                 error.message += " (not final: --retry repeats the call until the timeout)"
@@ -125,16 +129,37 @@ class _Session:
 
     def _print(self, response: Message) -> None:
         data = to_json(response, scrub=self.scrubber)
-        print_data(
-            data,
-            self._settings.output or "json",
-            lines=self._rpc.streaming,
-            one_of_many=self._rpc.streaming or self._paging or self._several,
-        )
+        in_parts = self._rpc.streaming or self._paging
+        if in_parts and self._settings.output == "table":
+            self._pages.append(data)
+        else:
+            print_data(
+                data,
+                self._settings.output or "json",
+                lines=self._rpc.streaming,
+                one_of_many=in_parts or self._several,
+            )
         if self._settings.check:
             for problem in response_problems(self._rpc, from_proto(response)):
                 self._problems += 1
                 click.echo(f"{self._rpc.name}: {self.scrubber(problem)}", err=True)
+
+    def _print_pages(self) -> None:
+        """One table for all parts of an answer, so that there is one heading and columns do not jump."""
+        pages, self._pages = self._pages, []
+        if pages:
+            print_data(joined(pages), "table")
+
+
+def joined(pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The parts of an answer as one: lists one behind the other, and of all else what the last part says."""
+    whole: dict[str, Any] = {}
+    for page in pages:
+        whole = {
+            **{key: value for key, value in whole.items() if isinstance(value, list)},
+            **{key: [*whole.get(key, ()), *value] if isinstance(value, list) else value for key, value in page.items()},
+        }
+    return whole
 
 
 def _read_text(argument: str) -> str:

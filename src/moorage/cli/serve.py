@@ -10,9 +10,9 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -28,6 +28,7 @@ from moorage.framework.discovery import DiscoveryError, find_driver, known_drive
 from moorage.framework.driver import Driver
 from moorage.framework.inference import Mode
 
+T = TypeVar("T")
 MODES: Final = ("all", "controller", "node")
 TEARDOWN_S: Final = 3.0
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -48,6 +49,10 @@ class ServeGroup(click.Group):
             return driver_command(cmd_name, driver)
         except (DiscoveryError, TypeError) as error:
             raise click.UsageError(str(error), ctx) from error
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """The options stand behind the driver: most are its own."""
+        return ["DRIVER", "[OPTIONS]"]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the drivers without importing any."""
@@ -228,10 +233,13 @@ def run(
     scrubber = SecretScrubber()
     settings = LogSettings.in_force().overlaid(log_format=log_format, log_level=log_level)
     settings.apply(default_level="info", scrubber=scrubber)
-    plan = _fault_plan(faults)
-    loaded = _load_config(driver, flags, config)
-    if not endpoint:
-        _misused("no endpoint is given; use --endpoint unix:///run/csi/csi.sock or set CSI_ENDPOINT")
+    problems: list[str] = []
+    plan = _read(problems, lambda: _fault_plan(faults))
+    loaded = _read(problems, lambda: _load_config(driver, flags, config))
+    permissions = _read(problems, lambda: _octal(socket_mode))
+    _read(problems, lambda: _check_addresses(endpoint, metrics_address))
+    if problems or loaded is None or permissions is None or endpoint is None:
+        raise click.UsageError("; ".join(problems), click.get_current_context(silent=True))
     with collection_paused():
         from moorage.framework.serving import ServeError, placement_problem, serve, state_directory
 
@@ -244,11 +252,11 @@ def run(
             code = await serve(
                 driver,
                 loaded,
-                endpoint=str(endpoint),
+                endpoint=endpoint,
                 mode=mode,
                 state_dir=directory,
                 metrics_address=metrics_address,
-                socket_mode=_octal(socket_mode),
+                socket_mode=permissions,
                 grpc_health=grpc_health,
                 grpc_reflection=grpc_reflection,
                 scrubber=scrubber,
@@ -273,21 +281,45 @@ def _leave_soon(code: int) -> None:
     timer.start()
 
 
-def _load_config(driver: type[Driver], flags: Mapping[str, object], path: Path | None) -> Config:
+def _read(problems: list[str], reader: Callable[[], T]) -> T | None:
+    """What `reader` gives, or None with what is wrong added to `problems`, so that all of it is told at once."""
     try:
-        in_file = read_config_file(path) if path is not None else {}
-        texts = {name: _flag_text(value) for name, value in flags.items()}
-        return load(driver.Config, flags=texts, environment=os.environ, file_values=in_file)
+        return reader()
     except ConfigError as error:
-        _misused(*error.problems)
+        problems += error.problems
+        return None
+
+
+def _check_addresses(endpoint: str | None, metrics_address: str | None) -> None:
+    with collection_paused():
+        from moorage.base.http import parse_address
+        from moorage.rpc.endpoint import EndpointError, parse_server_endpoint
+
+    problems = []
+    if not endpoint:
+        problems.append("no endpoint is given; use --endpoint unix:///run/csi/csi.sock or set CSI_ENDPOINT")
+    else:
+        try:
+            parse_server_endpoint(endpoint)
+        except EndpointError as error:
+            problems.append(str(error))
+    try:
+        if metrics_address:
+            parse_address(metrics_address)
+    except ValueError as error:
+        problems.append(f"metrics address {error}")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _load_config(driver: type[Driver], flags: Mapping[str, object], path: Path | None) -> Config:
+    in_file = read_config_file(path) if path is not None else {}
+    texts = {name: _flag_text(value) for name, value in flags.items()}
+    return load(driver.Config, flags=texts, environment=os.environ, file_values=in_file)
 
 
 def _flag_text(value: object) -> object:
     return list(value) if isinstance(value, tuple) and value else value
-
-
-def _misused(*problems: str) -> NoReturn:
-    raise click.UsageError("; ".join(problems), click.get_current_context(silent=True))
 
 
 def _octal(text: str) -> int:
@@ -296,7 +328,7 @@ def _octal(text: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
-        _misused(f"socket mode {text!r} is not an octal mode such as 0660")
+        raise ConfigError(f"socket mode {text!r} is not an octal mode such as 0660")
     return mode
 
 
@@ -305,15 +337,14 @@ def _fault_plan(path: Path | None) -> FaultPlan | None:
         text = path.read_text(encoding="utf-8") if path is not None else os.environ.get("MOORAGE_FAULTS", "")
         return load_plan(text) if text else None
     except FaultPlanError as error:
-        _misused(str(error))
+        raise ConfigError(str(error)) from error
     except OSError as error:
-        _misused(f"fault plan {str(path)!r} cannot be read ({error.strerror})")
+        raise ConfigError(f"fault plan {str(path)!r} cannot be read ({error.strerror})") from error
 
 
 @click.group(
     cls=ServeGroup,
     invoke_without_command=True,
-    subcommand_metavar="DRIVER [OPTIONS]",
     context_settings=CONTEXT,
     epilog="`moorage serve DRIVER --help` shows the settings of a driver.",
 )

@@ -15,7 +15,7 @@ from moorage.cli.printing import print_data
 from moorage.cli.volume_progress import Spinner, progress_for
 from moorage.orchestrator.access import access_mode
 from moorage.orchestrator.calling import Patience
-from moorage.orchestrator.drivers import Drivers
+from moorage.orchestrator.drivers import BadEndpoint, Drivers
 from moorage.orchestrator.groups import Groups
 from moorage.orchestrator.model import OrchestratorError
 from moorage.orchestrator.queries import Queries
@@ -76,7 +76,10 @@ def run(
     output: str | None,
     nomad: bool,
 ) -> T:
-    """Do the work on a desk with these settings. Raises click.ClickException with one sentence (exit code 1)."""
+    """Do the work on a desk with these settings. Raises click.ClickException with one sentence (exit code 1).
+
+    Raises click.UsageError (exit code 2) for an endpoint that is none.
+    """
     progress = progress_for(data_wanted=output in ("json", "yaml"))
     workspace = open_workspace(
         state_dir or default_state_dir(),
@@ -86,6 +89,8 @@ def run(
     )
     try:
         return asyncio.run(work(Desk(workspace, output)))
+    except BadEndpoint as error:
+        raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
     except OrchestratorError as error:
         raise click.ClickException(str(error)) from error
     finally:

@@ -10,7 +10,7 @@ from moorage.framework.call_secrets import current_secrets
 from moorage.framework.config import Config, Duration, Option, Size
 from moorage.framework.driver import Driver
 from moorage.framework.needs import DeploymentNeeds, HostMount
-from moorage.framework.source import BlockDevice, Directory, ImageFile, RootOwnership, Source
+from moorage.framework.source import BlockDevice, Directory, ImageFile, NetworkMount, RootOwnership, Source
 from moorage.framework.states import BackendTags, LocalJournal, Stateless
 from moorage.framework.values import (
     Attachment,
@@ -96,6 +96,7 @@ __all__ = [
     "InvalidArgument",
     "LocalJournal",
     "MountAccess",
+    "NetworkMount",
     "NewGroupSnapshot",
     "NewSnapshot",
     "NewVolume",

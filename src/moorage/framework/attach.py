@@ -7,10 +7,12 @@ that is gone is OK.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.core import Core, log
+from moorage.framework.publish_context import PREFIX, answered, check_own
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import Attachment, VolumeRecord
 from moorage.spec import messages as m
@@ -23,7 +25,7 @@ RECORDED = declare_step("framework.attach.recorded", "the publish context of the
 DETACHED = declare_step("framework.attach.detached", "the driver has detached the volume")
 FORGOTTEN = declare_step("framework.attach.forgotten", "the record of the attachment is erased")
 
-PENDING = "moorage.dev/attaching"
+PENDING = f"{PREFIX}attaching"
 
 
 class Attachments:
@@ -58,23 +60,29 @@ class Attachments:
         existing = await core.store.attachments(volume_id=record.volume_id)
         present = _present(request, existing)
         if present is not None and PENDING not in present.publish_context:
-            return m.ControllerPublishVolumeResponse(publish_context=present.publish_context)
-        if present is None:
+            return _answer(present.publish_context, request)
+        is_wished = present is not None
+        if limit and not is_wished:
             async with self._counting:
                 await self._check_limit(wish, limit)
                 await core.settle(WISHED, put=(_pending(wish),))
                 self._running.add((wish.node_id, wish.volume_id))
+            is_wished = True
         try:
-            return m.ControllerPublishVolumeResponse(publish_context=await self._attach(record, wish))
+            context = await core.stint("controller_publish", self._attach, record, wish, is_wished)
         finally:
             self._running.discard((wish.node_id, wish.volume_id))
+        return _answer(context, request)
 
-    async def _attach(self, record: VolumeRecord, wish: Attachment) -> dict[str, str]:
+    async def _attach(self, record: VolumeRecord, wish: Attachment, is_wished: bool) -> dict[str, str]:
         core = self._core
+        if not is_wished:
+            await core.settle(WISHED, put=(_pending(wish),))
         try:
             with ATTACHED:
                 context = dict(await core.controller("controller_publish", record, wish) or {})
-            response = m.ControllerPublishVolumeResponse(publish_context=context)
+            check_own(context)
+            response = m.ControllerPublishVolumeResponse(publish_context=answered(context, readonly=wish.readonly))
             core.check_response("ControllerPublishVolume", response)
         except Exception as cause:
             if not may_still_run(cause):
@@ -88,7 +96,7 @@ class Attachments:
             publish_context=context,
         )
         await core.settle(RECORDED, put=(done,))
-        log.info("volume.attached", volume=wish.volume_id, node=wish.node_id)
+        afterwards(lambda: log.info("volume.attached", volume=wish.volume_id, node=wish.node_id))
         return context
 
     async def _undo(self, wish: Attachment, cause: Exception) -> None:
@@ -102,9 +110,7 @@ class Attachments:
             ) from cause
         await self._core.settle(FORGOTTEN, drop=(wish,))
 
-    async def _check_limit(self, wish: Attachment, limit: int | None) -> None:
-        if not limit:
-            return
+    async def _check_limit(self, wish: Attachment, limit: int) -> None:
         running = set(self._running)  # a storage system may not list what it is still attaching
         listed = {(each.node_id, each.volume_id) for each in await self._core.store.attachments()}
         used = sum(node_id == wish.node_id for node_id, _ in listed | running | self._running)
@@ -123,11 +129,15 @@ class Attachments:
         core = self._core
         for attachment in await core.store.attachments(volume_id=request.volume_id):
             if request.node_id in ("", attachment.node_id):
-                with DETACHED:
-                    await core.controller("controller_unpublish", attachment)
-                await core.settle(FORGOTTEN, drop=(attachment,))
-                log.info("volume.detached", volume=attachment.volume_id, node=attachment.node_id)
+                await core.stint("controller_unpublish", self._detach, attachment)
         return m.ControllerUnpublishVolumeResponse()
+
+    async def _detach(self, attachment: Attachment) -> None:
+        core = self._core
+        with DETACHED:
+            await core.controller("controller_unpublish", attachment)
+        await core.settle(FORGOTTEN, drop=(attachment,))
+        afterwards(lambda: log.info("volume.detached", volume=attachment.volume_id, node=attachment.node_id))
 
 
 def _present(request: m.ControllerPublishVolumeRequest, existing: Sequence[Attachment]) -> Attachment | None:
@@ -136,6 +146,10 @@ def _present(request: m.ControllerPublishVolumeRequest, existing: Sequence[Attac
     published = [NodePublication(each.node_id, each.volume_capability, each.readonly) for each in existing]
     same = second_controller_publish(request, published)
     return by_node[same.node_id] if same is not None else None
+
+
+def _answer(context: Mapping[str, str], request: m.ControllerPublishVolumeRequest) -> m.ControllerPublishVolumeResponse:
+    return m.ControllerPublishVolumeResponse(publish_context=answered(context, readonly=request.readonly))
 
 
 def _pending(wish: Attachment) -> Attachment:

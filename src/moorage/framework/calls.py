@@ -40,6 +40,21 @@ def fingerprint(request: msgspec.Struct, *, without: Iterable[str] = ("secrets",
     return blake2b(_encoder.encode(fields), digest_size=16).hexdigest()
 
 
+class _Wish:
+    """A request, to be told from another one; the digest is made only when two of a kind meet."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: msgspec.Struct) -> None:
+        self._request = request
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Wish) and fingerprint(self._request) == fingerprint(other._request)
+
+    def __hash__(self) -> int:
+        return hash(fingerprint(self._request))
+
+
 class Calls:
     """Runs operations under keyed locks, in a bounded registry for each side.
 
@@ -74,7 +89,8 @@ class Calls:
 
         Raises `OperationPending` when a key is taken, `Unavailable` when too much is running.
         """
-        alone, shared = lock_keys(RPCS[rpc], request)
+        known = RPCS[rpc]
+        alone, shared = lock_keys(known, request)
         keys = (*alone, *also)
         describe = f"{rpc} on {keys[0]}"
 
@@ -83,24 +99,25 @@ class Calls:
                 return await work()
 
         try:
-            operations = self._node if RPCS[rpc].service == "Node" else self._controller
+            operations = self._node if known.service == "Node" else self._controller
+            secrets = secret_values(request)
             return await operations.run(
                 f"{rpc} {keys[0]}",
-                fingerprint(request),
+                _Wish(request),
                 describe=describe,
                 factory=locked,
-                within=self._scrubber.hiding(secret_values(request)),
+                within=self._scrubber.hiding(secrets) if secrets else None,
             )
         except Busy as busy:
             raise OperationPending(f"{busy}; repeat the call when it is done") from None
         except Overloaded as full:
             raise Unavailable(f"{full}; repeat the call later") from None
         except Exception as error:
-            known = as_csi_error(error)
-            if known is None or known is error:
+            answer = as_csi_error(error)
+            if answer is None or answer is error:
                 raise
             log.warning("operation.failed", operation=describe, exc_info=error)
-            raise known from error
+            raise answer from error
 
     def reading(self, rpc: str, request: msgspec.Struct) -> Held:
         """The keys that an RPC shares with other readers while it streams; to be used in a `with`."""

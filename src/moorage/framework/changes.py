@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.core import Core, log
 from moorage.framework.values import VolumeRecord
 from moorage.spec import messages as m
@@ -46,16 +49,16 @@ class Changes:
                 f"{wanted.limit_bytes}, and cannot shrink"
             )
         if wanted.required_bytes > record.capacity_bytes:
-            record = await self._grow(
-                record,
-                choose_size(
-                    wanted,
-                    default_bytes=record.capacity_bytes,
-                    minimum_bytes=record.capacity_bytes,
-                    granularity_bytes=driver.granularity_bytes,
-                    maximum_bytes=driver.maximum_size_bytes,
-                ),
+            size = choose_size(
+                wanted,
+                default_bytes=record.capacity_bytes,
+                minimum_bytes=record.capacity_bytes,
+                granularity_bytes=driver.granularity_bytes,
+                maximum_bytes=driver.maximum_size_bytes,
             )
+            if not driver.online_expansion:
+                await self._check_offline(record)
+            record = await core.stint("expand_volume", self._grow, record, size)
             check_result(wanted, record.capacity_bytes)
         return m.ControllerExpandVolumeResponse(
             capacity_bytes=record.capacity_bytes, node_expansion_required=driver.node_expansion
@@ -63,15 +66,13 @@ class Changes:
 
     async def _grow(self, record: VolumeRecord, size_bytes: int) -> VolumeRecord:
         core = self._core
-        if not core.driver.online_expansion:
-            await self._check_offline(record)
         with GROWN:
             size = await core.controller("expand_volume", record, size_bytes)
         if not isinstance(size, int) or size < size_bytes:
             raise Internal(f"the driver grew volume {record.volume_id!r} to {size!r} bytes instead of {size_bytes}")
         record = structs.replace(record, capacity_bytes=size)
         await core.settle(SIZED, put=(record,))
-        log.info("volume.expanded", volume=record.volume_id, size_bytes=size)
+        afterwards(lambda: log.info("volume.expanded", volume=record.volume_id, size_bytes=size))
         return record
 
     async def _check_offline(self, record: VolumeRecord) -> None:
@@ -93,11 +94,16 @@ class Changes:
         core = self._core
         record = await core.known_volume(request.volume_id)
         wanted = without_orchestrator_keys(request.mutable_parameters)
-        _, mutable = core.effective_parameters({**record.parameters, **record.mutable_parameters}, wanted)
+        present = {**record.parameters, **record.mutable_parameters, **record.modified_parameters}
+        _, mutable = core.effective_parameters(present, wanted)
         if mutable:
-            with MODIFIED:
-                await core.controller("modify_volume", record, mutable)
-            merged = {**record.mutable_parameters, **mutable}
-            await core.settle(NOTED, put=(structs.replace(record, mutable_parameters=merged),))
-            log.info("volume.modified", volume=record.volume_id, keys=sorted(mutable))
+            await core.stint("modify_volume", self._apply, record, mutable)
         return m.ControllerModifyVolumeResponse()
+
+    async def _apply(self, record: VolumeRecord, mutable: Mapping[str, str]) -> None:
+        core = self._core
+        with MODIFIED:
+            await core.controller("modify_volume", record, mutable)
+        merged = {**record.modified_parameters, **mutable}
+        await core.settle(NOTED, put=(structs.replace(record, modified_parameters=merged),))
+        afterwards(lambda: log.info("volume.modified", volume=record.volume_id, keys=sorted(mutable)))

@@ -82,7 +82,7 @@ class Config(_Values, metaclass=ConfigMeta):
 
     Types: str, int, float, bool, Path, `Size`, `Duration`, enums and Literal, lists and tuples of these (the
     flag is then repeated, and the environment variable separates by commas), and `| None` of any of these.
-    For rules across fields define `__post_init__` and raise ValueError with a sentence.
+    For rules across fields define `__post_init__` and raise ValueError with a sentence, or ConfigError with several.
     """
 
     def __repr__(self) -> str:
@@ -204,6 +204,8 @@ def load(
         raise ConfigError(*problems)
     try:
         return cls(**values)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

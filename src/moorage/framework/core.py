@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -13,21 +13,20 @@ from moorage.base.faults import Step
 from moorage.base.log import get_logger
 from moorage.framework.calls import Calls
 from moorage.framework.driver import Driver
-from moorage.framework.invoke import Invoker, Side
+from moorage.framework.invoke import Invoker
 from moorage.framework.node_journal import NodeJournal
-from moorage.framework.source import Source
 from moorage.framework.store import Intent, Record, Store
-from moorage.framework.values import NodeVolume, SnapshotRecord, VolumeRecord
+from moorage.framework.values import SnapshotRecord, VolumeRecord
 from moorage.spec.capabilities import Declared
 from moorage.spec.compatibility import without_orchestrator_keys
 from moorage.spec.errors import Internal, InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
 from moorage.spec.responses import response_problems
 from moorage.spec.rules import RPCS
-from moorage.spec.types import AccessMode, VolumeCapability
+from moorage.spec.types import VolumeCapability
 
 log = get_logger(__name__)
 
-_ANY_USE = VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,10 @@ class Core:
     async def controller(self, method: str, /, *arguments: object) -> Any:
         """Call a controller-side method of the driver."""
         return await self.invoke.call("controller", method, *arguments)
+
+    async def stint(self, method: str, work: Callable[..., Coroutine[Any, Any, T]], /, *arguments: object) -> T:
+        """Commits around a controller-side method of the driver, at the cost of one hand-over: `Invoker.stint`."""
+        return await self.invoke.stint("controller", method, work, *arguments)
 
     async def on_node(self, method: str, /, *arguments: object) -> Any:
         """Call a node-side method of the driver."""
@@ -72,13 +75,6 @@ class Core:
         """Raise `Internal` for what must not be answered, while it can still be undone."""
         if problems := response_problems(RPCS[rpc], response, self.declared):
             raise Internal(f"the driver returned what the specification forbids: {problems[0]}")
-
-    async def source_of(self, volume_id: str, *, side: Side = "node") -> Source:
-        """Where a volume's bytes are on this node, whatever it is used for; raises `VolumeNotFound`."""
-        source: Source = await self.invoke.call(
-            side, "node_source", NodeVolume(volume_id=volume_id, volume_capability=_ANY_USE)
-        )
-        return source
 
     async def known_volume(self, volume_id: str) -> VolumeRecord:
         """The record of a volume that is not being deleted, or a static one; raises `VolumeNotFound`."""

@@ -13,7 +13,7 @@ import stat
 
 from moorage.base.faults import declare_step
 from moorage.base.log import get_logger
-from moorage.framework.source import BlockDevice, Directory, ImageFile, RootOwnership, Source
+from moorage.framework.source import BlockDevice, ImageFile, RootOwnership, Source
 from moorage.host import loop
 from moorage.host.device import inspect_device, size_of
 from moorage.host.filesystem import (
@@ -23,8 +23,9 @@ from moorage.host.filesystem import (
     grow_filesystem,
     minimum_bytes,
 )
-from moorage.host.mount import ensure_bind_mounted, ensure_mounted, is_mount_of_device
+from moorage.host.mount import ensure_bind_flags, ensure_bind_mounted, ensure_mounted, is_mount_of_device
 from moorage.host.mountinfo import find_mount, read_mounts
+from moorage.host.mountoptions import MS_RDONLY
 from moorage.host.probe import Blank, Unreadable, probe
 from moorage.host.signature import Known
 from moorage.spec.errors import FailedPrecondition, Unavailable, VolumeInUse
@@ -33,6 +34,7 @@ from moorage.spec.types import MountAccess
 log = get_logger(__name__)
 
 _MAX_GID = (1 << 32) - 2
+_DELETED = " (deleted)"  # what the kernel puts behind the name of a backing file that was removed
 
 ATTACHED = declare_step("node.stage.attached", "the image file has its loop device")
 FORMATTED = declare_step("node.stage.formatted", "the device has its file system")
@@ -41,7 +43,7 @@ DETACHED = declare_step("node.unstage.detached", "the image file has lost its lo
 
 
 def attach(source: Source) -> str:
-    """The device that shows the volume, attached if need be; empty for a directory."""
+    """The device that shows the volume, attached if need be; empty for what is a file system already."""
     match source:
         case ImageFile(path=path, direct_io=direct_io, read_ahead_kib=read_ahead):
             with ATTACHED:
@@ -51,21 +53,38 @@ def attach(source: Source) -> str:
             return device.path
         case BlockDevice(path=path):
             return str(path)
-        case Directory():
+        case _:
             return ""
 
 
 def detach(source_path: str) -> bool:
-    """Give back the loop device of an image file; False when there was none."""
-    if not os.path.isfile(source_path):
+    """Give back the loop devices of an image file, which may have been removed by hand; False when there were none.
+
+    Raises VolumeInUse for one that is mounted or bound, and OSError.
+    """
+    if os.path.exists(source_path) and not os.path.isfile(source_path):
         return False
-    found = loop.find_loop(source_path)
-    if found is None:
-        return False
-    if users := users_of(found.path):
-        raise VolumeInUse(f"{found.path} is still in use at {users[0]}; unpublish the volume there first")
-    with DETACHED:
-        return loop.detach(found.path, expected_backing=source_path)
+    inode = _inode(source_path)
+    removed = os.path.abspath(source_path) + _DELETED
+    shown = [d for d in loop.list_loops() if (d.backing == inode and d.whole_file) or d.backing_path == removed]
+    for device in shown:
+        if users := users_of(device.path):
+            raise VolumeInUse(f"{device.path} is still in use at {users[0]}; unpublish the volume there first")
+    gone = False
+    for device in shown:
+        with DETACHED:
+            gone |= loop.detach(
+                device.path, expected_backing=source_path if device.backing == inode else device.backing
+            )
+    return gone
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def users_of(device: str) -> list[str]:
@@ -132,10 +151,11 @@ def mount_device(device: str, path: str, access: MountAccess) -> None:
         ensure_mounted(device, path, fs_type=found.fs_type, options=options)
 
 
-def bind_directory(source: str, path: str) -> None:
-    """Have the directory bound at `path`."""
+def bind_directory(source: str, path: str, flags: int) -> None:
+    """Have the directory bound at `path` with the `flags` of `bind_flags`."""
     with MOUNTED:
-        ensure_bind_mounted(source, path)
+        ensure_bind_mounted(source, path, readonly=bool(flags & MS_RDONLY))
+        ensure_bind_flags(path, flags)
 
 
 def grow_mounted(device: str, path: str) -> bool:

@@ -76,7 +76,8 @@ class Driver:
     state: where the truth lives.
     access_modes: the modes that a volume of this driver can be given.
     block, mount: whether raw block and mounted volumes are offered.
-    formats: whether the framework makes file systems on volumes; False where `node_source` gives directories.
+    formats: whether the framework makes file systems on volumes; False where `node_source` gives directories or
+        network mounts.
     fs_types: file systems that the framework may make on devices of this driver; the first is the default.
     default_size_bytes: the size of a volume when no size is asked for.
     granularity_bytes: sizes are rounded up to a multiple of it.
@@ -229,7 +230,11 @@ class Driver:
     def create_group_snapshot(
         self, group: NewGroupSnapshot, sources: tuple[VolumeRecord, ...]
     ) -> MaybeAwaitable[tuple[Snapshot, ...] | None]:
-        """Make sure that all members are cut at one instant, or none exists."""
+        """Make sure that all members are cut at one instant, or none exists.
+
+        After any error but `AlreadyExists`, which says that the snapshots are somebody else's, the members are
+        deleted by `delete_snapshot`.
+        """
         raise NotImplementedError
 
     @optional
@@ -274,13 +279,30 @@ class Driver:
         raise NotImplementedError
 
     @optional
-    def node_source(self, volume: NodeVolume) -> MaybeAwaitable[Source]:
-        """Where the volume's bytes are on this node (log in, map, discover); raise `VolumeNotFound`."""
+    def node_source(self, volume: NodeVolume) -> MaybeAwaitable[Source | None]:
+        """Where the volume's bytes are on this node. A question: it changes nothing, and never waits for a network.
+
+        It is asked at any time, also to unstage and for statistics: the contexts are then those of the staging, if
+        they are still known, and there are no secrets. None: the volume is not connected to this node now, which only
+        a driver with `node_connect` can say. Raise `VolumeNotFound` for a volume that does not exist.
+        """
         raise NotImplementedError
 
     @optional
-    def node_release(self, volume_id: str) -> MaybeAwaitable[None]:
-        """Undo `node_source`, after the volume is unstaged; also where it never was, and there is nothing to undo."""
+    def node_connect(self, volume: NodeVolume) -> MaybeAwaitable[None]:
+        """Make sure that the volume is connected to this node (log in, map), so that `node_source` finds it.
+
+        Called once for each staging, after that is recorded, and again when the staging is repeated.
+        """
+        raise NotImplementedError
+
+    @optional
+    def node_disconnect(self, volume: NodeVolume) -> MaybeAwaitable[None]:
+        """Make sure that nothing of `node_connect` is left, however far it came, and also where it never was.
+
+        Called when the volume is no longer mounted anywhere on this node. There are no secrets; the contexts are
+        those of the staging, or empty when its record was lost.
+        """
         raise NotImplementedError
 
     @optional

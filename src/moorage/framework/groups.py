@@ -8,6 +8,7 @@ from datetime import datetime
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.calls import fingerprint
 from moorage.framework.core import Core, log
 from moorage.framework.snapshots import Snapshots, refreshed, snapshot_record
@@ -66,7 +67,7 @@ class Groups:
                 await self._undo(intent, cause)
             raise
         intent, new = await self._intend(request, intent)
-        record = await self._cut(intent, new, sources)
+        record = await core.stint("create_group_snapshot", self._cut, intent, new, sources)
         return m.CreateVolumeGroupSnapshotResponse(group_snapshot=await self._view(record))
 
     async def _intend(
@@ -146,21 +147,43 @@ class Groups:
             record = _record(new, members)
             group = _group_of(record, [member.as_snapshot() for member in members])
             core.check_response("CreateVolumeGroupSnapshot", m.CreateVolumeGroupSnapshotResponse(group_snapshot=group))
+            await self._check_own(new, members)
+        except AlreadyExists:  # there are such snapshots, and they are somebody else's
+            await core.settle(UNDONE, intent)
+            raise
         except Exception as cause:
             if not may_still_run(cause):
                 await self._undo(intent, cause, made or ())
             raise
         await core.settle(RECORDED, intent, put=(record, *members))
-        log.info("group_snapshot.created", group=record.group_snapshot_id, members=len(members))
+        afterwards(lambda: log.info("group_snapshot.created", group=record.group_snapshot_id, members=len(members)))
         return record
 
+    async def _check_own(self, new: NewGroupSnapshot, members: Sequence[SnapshotRecord]) -> None:
+        """A storage system that cuts names short may give somebody else's snapshot as a member. Raises Internal."""
+        for wish, member in zip(new.members, members, strict=True):
+            if member.snapshot_id != wish.snapshot_id and (other := await self._other(member.snapshot_id, wish.name)):
+                raise Internal(
+                    f"the storage system took a member of group {new.name!r} for snapshot {other!r}; the driver must "
+                    "make names that differ"
+                )
+
+    async def _other(self, snapshot_id: str, name: str) -> str | None:
+        """The name of the snapshot of this id when that is not the one of this name."""
+        known = await self._core.store.snapshot(snapshot_id)
+        return known.name if known is not None and known.name != name else None
+
     async def _undo(self, intent: Intent, cause: Exception | None, made: tuple[Snapshot, ...] = ()) -> None:
+        """Delete what this group's creation made, and nothing else."""
         core = self._core
         own_ids = {snapshot.source_volume_id: snapshot.snapshot_id for snapshot in made}
         try:
             for half in intent.snapshots:
-                snapshot_id = own_ids.get(half.source_volume_id) or half.snapshot_id
-                await core.controller("delete_snapshot", structs.replace(half, snapshot_id=snapshot_id))
+                given = own_ids.get(half.source_volume_id)
+                if given and given != half.snapshot_id and await self._other(given, half.name) is None:
+                    await core.controller("delete_snapshot", structs.replace(half, snapshot_id=given))
+                else:
+                    await core.controller("delete_snapshot", half)
         except Exception as failure:
             log.warning("group_snapshot.undo_failed", group=intent.object_id, exc_info=failure)
             raise Unavailable(

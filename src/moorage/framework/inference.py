@@ -40,6 +40,8 @@ _PAIRS = (
     ("create_group_snapshot", "create_snapshot"),
     ("allocated_blocks", "create_snapshot"),
     ("changed_blocks", "allocated_blocks"),
+    ("node_connect", "node_disconnect"),
+    ("node_disconnect", "node_connect"),
     ("node_storage_health", "node_info"),
 )
 _TAGGED = (
@@ -56,7 +58,7 @@ _NEEDS_VOLUMES = (
     "capacity",
     "create_group_snapshot",
 )
-_NEEDS_NODE = ("node_release", "node_usage", "node_volume_health")
+_NEEDS_NODE = ("node_connect", "node_disconnect", "node_usage", "node_volume_health")
 
 
 def methods_of(driver: Driver) -> frozenset[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from moorage.framework.condition import condition_of
 from moorage.framework.core import Core
+from moorage.framework.health_asks import AT_ONCE, Entries, HealthAsks
+from moorage.framework.sizing import minimum_bytes
 from moorage.framework.snapshots import refreshed
 from moorage.framework.values import Capacity, CapacityQuery, VolumeRecord
 from moorage.spec import messages as m
 from moorage.spec.compatibility import parameter_conflict, without_orchestrator_keys
-from moorage.spec.paging import take_page
+from moorage.spec.errors import VolumeNotFound
+from moorage.spec.paging import decode_token, position_of, take_page
 from moorage.spec.types import VolumeHealth
 
 
@@ -19,6 +22,7 @@ class Listing:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._asks = HealthAsks(core)
 
     async def volumes(self, request: m.ListVolumesRequest) -> m.ListVolumesResponse:
         """ListVolumes."""
@@ -33,10 +37,8 @@ class Listing:
         for attachment in await self._core.store.attachments() if page else ():
             nodes.setdefault(attachment.volume_id, []).append(attachment.node_id)
         entries = [
-            m.ListedVolume(
-                volume=record.as_volume(), status=await self._status(record, nodes.get(record.volume_id, ()))
-            )
-            for record in page
+            m.ListedVolume(volume=record.as_volume(), status=_status(nodes.get(record.volume_id, ()), health))
+            for record, health in await self._healths(page)
         ]
         return m.ListVolumesResponse(entries=tuple(entries), next_token=token)
 
@@ -63,15 +65,17 @@ class Listing:
         """ControllerGetVolume."""
         record = await self._core.known_volume(request.volume_id)
         attached = await self._core.store.attachments(volume_id=record.volume_id)
-        status = await self._status(record, [attachment.node_id for attachment in attached])
-        return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=status)
+        nodes = [attachment.node_id for attachment in attached]
+        for _, health in await self._healths([record]):
+            return m.ControllerGetVolumeResponse(volume=record.as_volume(), status=_status(nodes, health))
+        raise VolumeNotFound(record.volume_id)
 
-    async def _status(self, record: VolumeRecord, nodes: Iterable[str]) -> m.VolumeStatus:
-        """Where the volume is attached, and its condition for orchestrators that speak CSI 1.12 or older."""
-        condition = None
-        if self._core.invoke.offers("volume_health"):
-            condition = condition_of(await self._core.controller("volume_health", record))
-        return m.VolumeStatus(published_node_ids=tuple(sorted(nodes)), volume_condition=condition)
+    async def _healths(self, records: Sequence[VolumeRecord]) -> list[tuple[VolumeRecord, Entries | None]]:
+        """The records with what is wrong with them, None where the driver does not tell; without those now gone."""
+        if not self._core.invoke.offers("volume_health"):
+            return [(record, None) for record in records]
+        told = await self._asks.all(records)
+        return [(record, health) for record, health in zip(records, told, strict=True) if health is not None]
 
     async def validate(self, request: m.ValidateVolumeCapabilitiesRequest) -> m.ValidateVolumeCapabilitiesResponse:
         """ValidateVolumeCapabilities."""
@@ -101,33 +105,48 @@ class Listing:
             topology=request.accessible_topology,
         )
         found: Capacity = await self._core.controller("capacity", query)
+        least = found.minimum_volume_bytes
+        if least is not None:
+            least = max(least, minimum_bytes(self._core.driver, request.volume_capabilities))
         return m.GetCapacityResponse(
             available_capacity=max(0, found.available_bytes),
             maximum_volume_size=found.maximum_volume_bytes,
-            minimum_volume_size=found.minimum_volume_bytes,
+            minimum_volume_size=least,
         )
 
     async def health(self, request: m.ControllerGetVolumeHealthRequest) -> m.ControllerGetVolumeHealthResponse:
         """ControllerGetVolumeHealth."""
         record = await self._core.known_volume(request.volume_id)
-        entries = await self._core.controller("volume_health", record)
+        entries = await self._asks.one(record)
         return m.ControllerGetVolumeHealthResponse(
-            volume_health=VolumeHealth(volume_id=record.volume_id, health_statuses=tuple(entries))
+            volume_health=VolumeHealth(volume_id=record.volume_id, health_statuses=entries)
         )
 
     async def unhealthy(self, request: m.ControllerListVolumeHealthRequest) -> m.ControllerListVolumeHealthResponse:
-        """ControllerListVolumeHealth: the volumes that have something wrong."""
-        found = []
-        for record in await self._core.store.volumes():
-            if record.deleting or record.ephemeral:
-                continue
-            if entries := await self._core.controller("volume_health", record):
-                health = VolumeHealth(volume_id=record.volume_id, health_statuses=tuple(entries))
-                found.append((record.volume_id, health))
+        """ControllerListVolumeHealth: the volumes that have something wrong. No more are asked than a page needs."""
+        start = decode_token(request.starting_token, "health") if request.starting_token else b""
+        records = [r for r in await self._core.store.volumes() if not r.deleting and not r.ephemeral]
+        records = sorted(
+            (r for r in records if position_of(r.volume_id) > start), key=lambda r: position_of(r.volume_id)
+        )
+        found: list[tuple[str, VolumeHealth]] = []
+        step = AT_ONCE if request.max_entries else max(1, len(records))
+        for first in range(0, len(records), step):
+            for record, health in await self._healths(records[first : first + step]):
+                if health:
+                    found.append((record.volume_id, VolumeHealth(record.volume_id, health)))
+            if 0 < request.max_entries < len(found):
+                break
         page, token = take_page(
             found, max_entries=request.max_entries, starting_token=request.starting_token, kind="health"
         )
         return m.ControllerListVolumeHealthResponse(entries=tuple(page), next_token=token)
+
+
+def _status(nodes: Iterable[str], health: Entries | None) -> m.VolumeStatus:
+    """Where a volume is attached, and its condition for orchestrators that speak CSI 1.12 or older."""
+    condition = None if health is None else condition_of(health)
+    return m.VolumeStatus(published_node_ids=tuple(sorted(nodes)), volume_condition=condition)
 
 
 def _access_type_reason(record: VolumeRecord, block: bool) -> str | None:

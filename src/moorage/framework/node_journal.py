@@ -22,22 +22,29 @@ class Staged(Struct, frozen=True, kw_only=True):
     """A volume at its staging path. `formatting` names the file system that mkfs was told to make.
 
     `done` is False between the first side effect and the last. `device` is where the bytes were
-    found last time: a loop device's number changes with a reboot, `source_path` does not.
+    found last time: a loop device's number changes with a reboot, `source_path` does not. A volume on a
+    server has no path: `network_source` is what is mounted. `at_rest` says that nothing of the volume is here any
+    more: staging was refused, and the row is kept for `formatting` alone.
     """
 
     volume_id: str
     staging_target_path: str
     volume_capability: VolumeCapability
     source_path: str = ""
+    network_source: str = ""
     device: str = ""
     volume_context: Mapping[str, str] = {}
     publish_context: Mapping[str, str] = {}
     formatting: str = ""
+    at_rest: bool = False
     done: bool = False
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """A volume at a target path; `loop` is the read-only loop device that it shows, if any."""
+    """A volume at a target path; `loop` is the read-only loop device that it shows, if any.
+
+    `network_source` is what is mounted from a server, and empty for a volume of this node.
+    """
 
     volume_id: str
     target_path: str
@@ -47,6 +54,7 @@ class Published(Struct, frozen=True, kw_only=True):
     volume_context: Mapping[str, str] = {}
     publish_context: Mapping[str, str] = {}
     loop: str = ""
+    network_source: str = ""
     ephemeral: bool = False
     done: bool = False
 
@@ -94,7 +102,12 @@ class NodeJournal:
     def paths_of(self, volume_id: str) -> list[str]:
         """Where the volume is in use, targets first."""
         targets = [row.target_path for row in self.published(volume_id)]
-        return targets + [row.staging_target_path for row in self.staged(volume_id)]
+        return targets + [row.staging_target_path for row in self.staged(volume_id) if not row.at_rest]
+
+    async def forget(self, volume_id: str) -> None:
+        """Erase what is kept of a volume that is not in use here and does not exist any more."""
+        if rows := [row for row in self.staged(volume_id) if row.at_rest]:
+            await self.drop(*rows)
 
     async def put(self, *rows: Staged | Published) -> None:
         """Write rows, durably, all at once."""

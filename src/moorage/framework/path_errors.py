@@ -16,6 +16,9 @@ from typing import Final
 
 from moorage.host.mount import ensure_unmounted
 from moorage.spec.errors import FailedPrecondition, InvalidArgument, Unavailable
+from moorage.spec.locks import normal_path as normal
+
+__all__ = ["about_path", "normal", "unmount"]
 
 _UNSUITABLE: Final = frozenset(
     {
@@ -61,10 +64,3 @@ def unmount(path: str) -> bool:
             if error.errno != errno.EBUSY or time.monotonic() >= deadline_s:
                 raise
         time.sleep(_POLL_S)
-
-
-def normal(path: str) -> str:
-    """An absolute path in the one spelling that rows are kept under; any other is left as it is."""
-    if not path.startswith("/"):
-        return path
-    return "/" + os.path.normpath(path).lstrip("/")

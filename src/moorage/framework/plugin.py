@@ -29,7 +29,9 @@ from moorage.framework.invoke import Invoker
 from moorage.framework.journal_store import JournalStore
 from moorage.framework.listing import Listing
 from moorage.framework.metadata import Metadata
+from moorage.framework.network_mounts import NetworkMounts
 from moorage.framework.node_journal import NodeJournal
+from moorage.framework.node_sources import NodeSources
 from moorage.framework.publishing import Publishing
 from moorage.framework.removal import Removal
 from moorage.framework.snapshots import Snapshots
@@ -59,6 +61,7 @@ class Plugin:
     mode: which services this process serves; plugin capabilities are the same in all modes.
     scrubber: hides the secrets of running operations from the log, also after their caller has gone.
     limit: how many operations may run at once, for the controller and for the node each.
+    network: what mounts the volumes of servers, closed with this plugin.
     state_dir: holds the journal of this process: `journal.sqlite` and the staging of inline volumes.
     Raises `PluginError` when the driver contradicts itself.
     """
@@ -72,6 +75,7 @@ class Plugin:
         clock: Clock | None = None,
         scrubber: SecretScrubber | None = None,
         limit: int = 256,
+        network: NetworkMounts | None = None,
     ) -> None:
         if not isinstance(getattr(driver, "name", None), str):
             raise PluginError(f"{type(driver).__name__} has no name; give it one, such as storage.example.org")
@@ -89,6 +93,7 @@ class Plugin:
         self._state_dir = state_dir
         self._clock = clock or SystemClock()
         self._invoke = Invoker(driver)
+        self._network = network or NetworkMounts()
         self._calls = Calls(limit=limit, clock=self._clock, locks=KeyedLocks(), scrubber=scrubber or SecretScrubber())
         self._journal: Journal | None = None
         self._driver_started = False
@@ -118,6 +123,7 @@ class Plugin:
                 await self._invoke.call("controller", "stop")
         finally:
             await self._invoke.close()
+            await self._network.close()
             if self._journal is not None:
                 await self._journal.close()
         log.info("plugin.stopped", driver=self.name, left=len(left))
@@ -154,7 +160,7 @@ class Plugin:
         handlers.update(_identity(Identity(core)))
         handlers.update(_controller(core))
         if node is not None:
-            handlers.update(_node(core, node, self._state_dir))
+            handlers.update(_node(core, node, self._network, self._state_dir))
         return {name: _carrying(name, handler) for name, handler in handlers.items()}
 
 
@@ -207,9 +213,11 @@ def _controller(core: Core) -> dict[str, Handler]:
     }
 
 
-def _node(core: Core, journal: NodeJournal, state_dir: Path) -> dict[str, Handler]:
-    staging, usage = Staging(core, journal), Usage(core, journal)
-    publishing = Publishing(core, journal, staging, Ephemeral(core, staging, state_dir))
+def _node(core: Core, journal: NodeJournal, network: NetworkMounts, state_dir: Path) -> dict[str, Handler]:
+    sources = NodeSources(core, journal)
+    staging, usage = Staging(core, journal, sources, network), Usage(core, journal, sources, network)
+    ephemeral = Ephemeral(core, staging, state_dir)
+    publishing = Publishing(core, journal, sources, network, staging=staging, ephemeral=ephemeral)
     return {
         "NodeStageVolume": staging.stage,
         "NodeUnstageVolume": staging.unstage,

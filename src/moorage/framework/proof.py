@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import stat
 
-from moorage.framework.source import BlockDevice, Directory, ImageFile, Source
+from moorage.framework.device_mount import users_of
+from moorage.framework.source import BlockDevice, Directory, ImageFile, NetworkMount, Source
 from moorage.host import loop
 from moorage.host.mount import is_mount_of_device
-from moorage.host.mountinfo import MountEntry, find_mount
+from moorage.host.mountinfo import MountEntry, covering_mount, find_mount, read_mounts
+from moorage.host.network import shows_source
 
 
 def mount_at(path: str) -> MountEntry | None:
@@ -22,8 +24,8 @@ def mount_at(path: str) -> MountEntry | None:
     return find_mount(path)
 
 
-def device_showing(source: Source) -> str | None:
-    """The device node that shows the volume now; None when there is none (or it is a directory)."""
+def device_showing(source: Source | None) -> str | None:
+    """The device node that shows the volume now; None when there is none, or the volume has no device."""
     match source:
         case ImageFile(path=path):
             found = loop.find_loop(str(path)) if path.exists() else None
@@ -34,11 +36,13 @@ def device_showing(source: Source) -> str | None:
             return None
 
 
-def shows_volume(path: str, source: Source) -> bool:
-    """Whether what is mounted at `path` is the volume that lives in `source`."""
+def shows_volume(path: str, source: Source | None) -> bool:
+    """Whether what is mounted at `path` is the volume that lives in `source`; a network mount is not looked at."""
     entry = find_mount(path)
-    if entry is None:
+    if entry is None or source is None:
         return False
+    if isinstance(source, NetworkMount):
+        return shows_source(entry, source.source, fs_type=source.fs_type)
     if isinstance(source, Directory):
         return source.path.exists() and _same_directory(path, str(source.path))
     device = device_showing(source)
@@ -48,6 +52,27 @@ def shows_volume(path: str, source: Source) -> bool:
         return True
     bound = bound_device(path)
     return bound is not None and bound in (_number(device), *map(_number, readers_of(device)))
+
+
+def places_of(source: Source) -> list[str]:
+    """Every path of this node at which the volume is mounted or its device bound; a dead server cannot block it."""
+    if isinstance(source, NetworkMount):
+        return [e.mount_point for e in read_mounts() if shows_source(e, source.source, fs_type=source.fs_type)]
+    if isinstance(source, Directory):
+        return _binds_of(os.path.realpath(source.path))
+    device = device_showing(source)
+    return users_of(os.path.realpath(device)) if device is not None else []
+
+
+def _binds_of(directory: str) -> list[str]:
+    """Where a directory is bound; the mount in which it lies is none of them."""
+    mounts = read_mounts()
+    home = covering_mount(directory, mounts=mounts)
+    if home is None:
+        return []
+    root = os.path.normpath(os.path.join(home.root, os.path.relpath(directory, home.mount_point)))
+    same = (home.device, root)
+    return [e.mount_point for e in mounts if (e.device, e.root) == same and e.mount_point != directory]
 
 
 def readers_of(device: str) -> list[str]:

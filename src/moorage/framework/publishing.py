@@ -17,10 +17,13 @@ from moorage.base.faults import declare_step
 from moorage.framework.core import Core, log
 from moorage.framework.device_mount import users_of
 from moorage.framework.ephemeral import Ephemeral
+from moorage.framework.network_mounts import NetworkMounts
 from moorage.framework.node_journal import NodeJournal, Published, Staged
+from moorage.framework.node_sources import NodeSources
 from moorage.framework.path_errors import about_path, normal, unmount
 from moorage.framework.proof import bound_device, mount_at, shows_volume
-from moorage.framework.source import Source
+from moorage.framework.publish_context import for_driver, is_readonly
+from moorage.framework.source import network_source
 from moorage.framework.staging import Staging
 from moorage.framework.translate import may_still_run
 from moorage.framework.values import NodeVolume
@@ -46,9 +49,20 @@ FORGOTTEN = declare_step("node.unpublish.forgotten", "the record of the publishi
 class Publishing:
     """Handlers of publish and unpublish."""
 
-    def __init__(self, core: Core, journal: NodeJournal, staging: Staging, ephemeral: Ephemeral) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: NodeJournal,
+        sources: NodeSources,
+        network: NetworkMounts,
+        *,
+        staging: Staging,
+        ephemeral: Ephemeral,
+    ) -> None:
         self._core = core
         self._journal = journal
+        self._sources = sources
+        self._network = network
         self._staging = staging
         self._ephemeral = ephemeral
 
@@ -87,14 +101,24 @@ class Publishing:
 
     async def _bound(self, row: Published, staged: Staged) -> Published:
         """The volume bound at its target, or, after a final error, nothing there and no row of it."""
-        core, path = self._core, row.target_path
+        run, path = self._core.invoke.run, row.target_path
         await self._check_target(row)
-        was_there: bool = await core.invoke.run("node", os.path.lexists, path)
+        was_there: bool = await run("node", _is_there, path)
+        row = structs.replace(row, network_source=staged.network_source)
+        own_loop = ""
         with BEGUN:
             await self._journal.put(row)
         try:
             with about_path(path, f"volume {row.volume_id!r} cannot be published"):
-                own_loop = await core.invoke.run("node", _bind, row, staged)
+                if staged.network_source:
+                    await run("node", _make_target, path)
+                    readonly = await run("node", _is_readonly, row, staged)
+                    with MOUNTED:
+                        await self._network.bind(
+                            staged.network_source, staged.staging_target_path, path, readonly=readonly
+                        )
+                else:
+                    own_loop = await run("node", _bind, row, staged)
         except Exception as cause:
             if not may_still_run(cause):
                 await self._unbind(row, remove=not was_there)
@@ -106,15 +130,14 @@ class Publishing:
         core, path = self._core, row.target_path
         if await core.invoke.run("node", mount_at, path) is None:
             return
-        volume = NodeVolume(volume_id=row.volume_id, volume_capability=row.volume_capability)
-        source: Source = await core.on_node("node_source", volume)
+        source = await self._sources.find_known(row.volume_id)
         if not await core.invoke.run("node", shows_volume, path, source):
             raise FailedPrecondition(f"something else is mounted at {path!r}; unmount it and repeat the call")
 
     async def _unbind(self, row: Published, *, remove: bool) -> None:
         run = self._core.invoke.run
         try:
-            if own_loop := await run("node", _unmount, row.target_path, row.loop):
+            if own_loop := await self._unmounted(row):
                 await run("node", _detach_reader, own_loop)
             if remove:
                 with suppress(OSError):
@@ -122,6 +145,14 @@ class Publishing:
             await self._journal.drop(row)
         except Exception as failure:
             log.warning("volume.unpublish_failed", volume=row.volume_id, target=row.target_path, exc_info=failure)
+
+    async def _unmounted(self, row: Published) -> str:
+        """Nothing mounted at the target; the read-only loop device that was bound there, if any."""
+        if row.network_source:
+            await self._network.unmount(row.network_source, row.target_path)
+            return ""
+        own_loop: str = await self._core.invoke.run("node", _unmount, row.target_path, row.loop)
+        return own_loop
 
     async def _forget_inline(self, volume_id: str) -> None:
         try:
@@ -174,13 +205,15 @@ class Publishing:
             publish_context=request.publish_context,
             secrets=request.secrets,
         )
-        source: Source = await self._core.on_node("node_source", volume)
+        source = await self._sources.find(volume)
         if row is None and not await self._core.invoke.run("node", shows_volume, path, source):
             raise FailedPrecondition(
                 f"volume {request.volume_id!r} is not staged at {path!r}; call NodeStageVolume first"
             )
         if row is not None and row.volume_capability.is_block != capability.is_block:
             raise FailedPrecondition(f"volume {request.volume_id!r} is staged for another access type; stage it again")
+        if row is not None and is_readonly(row.publish_context) and not is_readonly(request.publish_context):
+            raise FailedPrecondition(f"volume {request.volume_id!r} is staged read-only; stage it again for writing")
         return await self._staging.ensure_staged(volume, path)
 
     # --- unpublish ---
@@ -198,12 +231,13 @@ class Publishing:
         row = self._journal.published_at(path)
         if row is not None and row.volume_id != request.volume_id:
             raise NotFound(f"volume {request.volume_id!r} is not published at {path!r}; another volume is")
-        if row is None and not await self._proved(request.volume_id, path):
+        left = row or await self._prove(request.volume_id, path)
+        if left is None:
             await self._ephemeral.remove(request.volume_id)  # made by a publish that was killed before its row
             return m.NodeUnpublishVolumeResponse()
         with about_path(path, f"volume {request.volume_id!r} cannot be unpublished"):
             with UNMOUNTED:
-                own_loop = await run("node", _unmount, path, row.loop if row is not None else "")
+                own_loop = await self._unmounted(left)
             with REMOVED:
                 await run("node", ensure_removed_target, path)
         if own_loop:
@@ -215,20 +249,27 @@ class Publishing:
         log.info("volume.unpublished", volume=request.volume_id, target=path)
         return m.NodeUnpublishVolumeResponse()
 
-    async def _proved(self, volume_id: str, path: str) -> bool:
-        """Without a row: whether the target is the volume's, or an empty leftover of it that may go."""
-        core = self._core
-        source: Source | None = None
-        with suppress(NotFound):
-            source = await core.source_of(volume_id)
-        if await core.invoke.run("node", mount_at, path) is None:
-            leftover: bool = source is not None and await core.invoke.run("node", _is_leftover, path)
-            return leftover
-        if source is None or not await core.invoke.run("node", shows_volume, path, source):
+    async def _prove(self, volume_id: str, path: str) -> Published | None:
+        """Without a row: what a row would say of the volume or of an empty leftover of it, None for neither."""
+        run = self._core.invoke.run
+        known, source = True, None
+        try:
+            source = await self._sources.find_known(volume_id)
+        except NotFound:
+            known = False
+        if await run("node", mount_at, path) is None:
+            if not known or not await run("node", _is_leftover, path):
+                return None
+        elif not await run("node", shows_volume, path, source):
             raise FailedPrecondition(
                 f"what is mounted at {path!r} is not known to be volume {volume_id!r}; unmount it by hand if it is"
             )
-        return True
+        return Published(
+            volume_id=volume_id,
+            target_path=path,
+            volume_capability=self._sources.known(volume_id).volume_capability,
+            network_source=network_source(source),
+        )
 
 
 def _wish(request: m.NodePublishVolumeRequest, capability: VolumeCapability) -> Published:
@@ -254,21 +295,39 @@ def _as_request(row: Published) -> m.NodePublishVolumeRequest:
         target_path=row.target_path,
         staging_target_path=row.staging_target_path,
         volume_capability=sealed(row.volume_capability),
-        readonly=row.readonly,
-        publish_context=row.publish_context,
+        readonly=row.readonly or is_readonly(row.publish_context),
+        publish_context=for_driver(row.publish_context),
         volume_context=row.volume_context,
     )
 
 
+def _is_readonly(row: Published, staged: Staged) -> bool:
+    """Whether the target refuses writes; that of a volume mounted read-only does, also when it is bound again."""
+    if row.readonly or is_readonly(row.publish_context) or is_reader_only(row.volume_capability.access_mode):
+        return True
+    entry = find_mount(staged.staging_target_path)
+    return entry is not None and "ro" in entry.options
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is anything at the path; what is mounted there is not looked at, it may be dead."""
+    return find_mount(path) is not None or os.path.lexists(path)
+
+
+def _make_target(path: str) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
+    ensure_directory(path, mode=0o750)
+
+
 def _bind(row: Published, staged: Staged) -> str:
     """Bind the volume at the target; the read-only loop device made for it, if one was."""
-    readonly = row.readonly or is_reader_only(row.volume_capability.access_mode)
-    os.makedirs(os.path.dirname(row.target_path), mode=0o750, exist_ok=True)
+    readonly = _is_readonly(row, staged)
     if not row.volume_capability.is_block:
-        ensure_directory(row.target_path, mode=0o750)
+        _make_target(row.target_path)
         with MOUNTED:
             ensure_bind_mounted(staged.staging_target_path, row.target_path, readonly=readonly)
         return ""
+    os.makedirs(os.path.dirname(row.target_path), mode=0o750, exist_ok=True)
     device = staged.device
     if readonly:
         device = loop.attach(staged.device, readonly=True, direct_io=False).path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.core import Core, log
 from moorage.framework.values import VolumeRecord
 from moorage.spec import messages as m
@@ -52,6 +53,9 @@ class Removal:
 
     async def finish(self, record: VolumeRecord) -> None:
         """Delete a volume; the caller holds all keys of it. FAILED_PRECONDITION leaves it as it was."""
+        await self._core.stint("delete_volume", self._finish, record)
+
+    async def _finish(self, record: VolumeRecord) -> None:
         core = self._core
         begun = record.deleting
         if not begun:
@@ -63,5 +67,7 @@ class Removal:
             if not begun:
                 await core.settle(KEPT, put=(record,))
             raise
+        if core.node is not None:
+            await core.node.forget(record.volume_id)
         await core.settle(FORGOTTEN, drop=(record,))
-        log.info("volume.deleted", volume=record.volume_id)
+        afterwards(lambda: log.info("volume.deleted", volume=record.volume_id))

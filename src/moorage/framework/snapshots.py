@@ -7,6 +7,7 @@ from contextlib import suppress
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.calls import fingerprint
 from moorage.framework.core import Core, log
 from moorage.framework.store import Intent
@@ -21,11 +22,13 @@ from moorage.spec.errors import (
     Internal,
     InvalidArgument,
     OperationPending,
+    ResourceExhausted,
     SnapshotNotFound,
     Unavailable,
     VolumeNotFound,
 )
 from moorage.spec.locks import snapshot_key
+from moorage.spec.topology import describe, matches
 from moorage.spec.types import Snapshot
 
 INTENT = declare_step("framework.snapshot.intent", "the wish for a snapshot is recorded")
@@ -74,25 +77,28 @@ class Snapshots:
             if intent is not None:
                 await self._undo(intent, cause)
             raise
-        intent, new = await self._intend(request, intent)
-        record = await self._cut(intent, new, source)
+        begun = await self._continued(request, intent)
+        intent, new = self._intend(request, begun)
+        record = await core.stint("create_snapshot", self._carry_out, intent, new, source, begun is None)
         return m.CreateSnapshotResponse(snapshot=record.as_snapshot())
 
-    async def _intend(self, request: m.CreateSnapshotRequest, intent: Intent | None) -> tuple[Intent, NewSnapshot]:
+    async def _continued(self, request: m.CreateSnapshotRequest, intent: Intent | None) -> Intent | None:
+        """The intent of an earlier attempt, if it had the same wish; what another one left is undone."""
+        if intent is not None and intent.fingerprint != _mark(request):
+            await self._undo(intent, cause=None)
+            return None
+        return intent
+
+    def _intend(self, request: m.CreateSnapshotRequest, intent: Intent | None) -> tuple[Intent, NewSnapshot]:
         core = self._core
         parameters = without_orchestrator_keys(request.parameters)
-        bare = structs.replace(request, parameters=parameters)
-        mark = fingerprint(bare, without=("secrets", "accessibility_requirements"))
-        if intent is not None and intent.fingerprint != mark:
-            await self._undo(intent, cause=None)
-            intent = None
         if intent is None:
             snapshot_id = core.store.new_id("snapshot", request.name)
             intent = Intent(
                 kind="snapshot",
                 name=request.name,
                 object_id=snapshot_id,
-                fingerprint=mark,
+                fingerprint=_mark(request),
                 token=snapshot_id,
                 started_at=core.clock.wall_time(),
                 snapshots=(
@@ -107,7 +113,6 @@ class Snapshots:
                     ),
                 ),
             )
-            await core.begin(INTENT, intent)
         new = NewSnapshot(
             snapshot_id=intent.object_id,
             name=request.name,
@@ -119,6 +124,13 @@ class Snapshots:
             tags=snapshot_tags(request.name, request.source_volume_id, parameters),
         )
         return intent, new
+
+    async def _carry_out(
+        self, intent: Intent, new: NewSnapshot, source: VolumeRecord, is_first: bool
+    ) -> SnapshotRecord:
+        if is_first:
+            await self._core.begin(INTENT, intent)
+        return await self._cut(intent, new, source)
 
     async def _cut(self, intent: Intent, new: NewSnapshot, source: VolumeRecord) -> SnapshotRecord:
         core = self._core
@@ -137,12 +149,13 @@ class Snapshots:
         try:
             snapshot = made or Snapshot(new.snapshot_id, source.volume_id, cut_at, source.capacity_bytes)
             record = snapshot_record(new, snapshot)
+            _check_place(new, record)
             core.check_response("CreateSnapshot", m.CreateSnapshotResponse(snapshot=record.as_snapshot()))
         except Exception as cause:
             await self._undo(intent, cause, made)
             raise
         await core.settle(RECORDED, intent, put=(record,))
-        log.info("snapshot.created", snapshot=record.snapshot_id, volume=source.volume_id)
+        afterwards(lambda: log.info("snapshot.created", snapshot=record.snapshot_id, volume=source.volume_id))
         return record
 
     async def _check_own(self, intent: Intent, new: NewSnapshot, made: Snapshot | None) -> None:
@@ -197,6 +210,9 @@ class Snapshots:
 
         FAILED_PRECONDITION leaves it as it was.
         """
+        await self._core.stint("delete_snapshot", self._finish_delete, record)
+
+    async def _finish_delete(self, record: SnapshotRecord) -> None:
         core = self._core
         begun = record.deleting
         if not begun:
@@ -209,7 +225,7 @@ class Snapshots:
                 await core.settle(KEPT, put=(record,))
             raise
         await core.settle(FORGOTTEN, drop=(record,))
-        log.info("snapshot.deleted", snapshot=record.snapshot_id)
+        afterwards(lambda: log.info("snapshot.deleted", snapshot=record.snapshot_id))
 
     async def get(self, request: m.GetSnapshotRequest) -> m.GetSnapshotResponse:
         """GetSnapshot; also one that is not ready yet."""
@@ -217,6 +233,12 @@ class Snapshots:
         if record is None or record.deleting:
             raise SnapshotNotFound(request.snapshot_id)
         return m.GetSnapshotResponse(snapshot=(await refreshed(self._core, record)).as_snapshot())
+
+
+def _mark(request: m.CreateSnapshotRequest) -> str:
+    """What makes a wish the same wish, as for volumes."""
+    bare = structs.replace(request, parameters=without_orchestrator_keys(request.parameters))
+    return fingerprint(bare, without=("secrets", "accessibility_requirements"))
 
 
 async def refreshed(core: Core, record: SnapshotRecord) -> SnapshotRecord:
@@ -233,6 +255,14 @@ async def refreshed(core: Core, record: SnapshotRecord) -> SnapshotRecord:
         if await core.store.snapshot(record.snapshot_id) == record:
             await core.settle(READY, put=(ready,))
     return ready
+
+
+def _check_place(new: NewSnapshot, record: SnapshotRecord) -> None:
+    if not matches(new.requirement, record.accessible_topology):
+        where = " and ".join(map(describe, record.accessible_topology))
+        raise ResourceExhausted(
+            f"the storage system can give snapshot {new.name!r} only to {where}; allow one of these topologies"
+        )
 
 
 def snapshot_record(new: NewSnapshot, snapshot: Snapshot) -> SnapshotRecord:

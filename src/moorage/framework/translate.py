@@ -13,7 +13,7 @@ from moorage.base.operations import OperationInterrupted
 from moorage.base.run import CommandError, CommandNotFound, CommandTimeout
 from moorage.base.threads import PoolClosed, PoolFull
 from moorage.host.filesystem import FilesystemError
-from moorage.spec.errors import CsiError, FailedPrecondition, Internal, ResourceExhausted, Unavailable
+from moorage.spec.errors import CsiError, FailedPrecondition, Internal, OutOfRange, ResourceExhausted, Unavailable
 from moorage.state.errors import JournalError
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -44,6 +44,8 @@ def as_csi_error(error: Exception) -> CsiError | None:
             return Internal(f"{program} failed with status {status}; the driver's log has its output")
         case OSError(errno=number) if number in _NO_SPACE:
             return ResourceExhausted("no space is left in the storage; free some or add to it")
+        case OSError(errno=errno.EFBIG):
+            return OutOfRange("the storage holds nothing of that size; ask for less")
         case TimeoutError() | ConnectionError() | gaierror() | OSError(errno=None):  # HTTP libraries give no number
             return Unavailable("the storage system does not answer; what was asked of it may go on; repeat the call")
         case OSError(errno=number) if number in _AWAY:

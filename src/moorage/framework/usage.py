@@ -7,13 +7,15 @@ from moorage.framework.condition import condition_of
 from moorage.framework.core import Core
 from moorage.framework.device_mount import grow_mounted
 from moorage.framework.invoke import Side
+from moorage.framework.network_mounts import NetworkMounts
 from moorage.framework.node_journal import NodeJournal
+from moorage.framework.node_sources import NodeSources
 from moorage.framework.path_errors import normal
 from moorage.framework.proof import bound_device, device_showing, mount_at, readers_of, shows_volume
-from moorage.framework.source import Directory, Source
+from moorage.framework.source import Directory, NetworkMount, Source
 from moorage.host import loop
 from moorage.host.device import size_of
-from moorage.host.stats import filesystem_stats
+from moorage.host.stats import FilesystemStats, filesystem_stats
 from moorage.spec import messages as m
 from moorage.spec.errors import NotFound, OutOfRange, Unimplemented
 from moorage.spec.types import UsageUnit, VolumeHealth, VolumeUsage
@@ -24,21 +26,26 @@ GROWN = declare_step("node.expand.grown", "the node sees the new size")
 class Usage:
     """Handlers of the RPCs about a volume that is in use on this node."""
 
-    def __init__(self, core: Core, journal: NodeJournal) -> None:
+    def __init__(self, core: Core, journal: NodeJournal, sources: NodeSources, network: NetworkMounts) -> None:
         self._core = core
         self._journal = journal
+        self._sources = sources
+        self._network = network
 
     async def stats(self, request: m.NodeGetVolumeStatsRequest) -> m.NodeGetVolumeStatsResponse:
         """NodeGetVolumeStats."""
         core = self._core
         path = normal(request.volume_path)
         source = await self._proved("query", request.volume_id, path)
-        if core.invoke.offers("node_usage") and isinstance(source, Directory):
+        shared = isinstance(source, Directory | NetworkMount)
+        if shared and core.invoke.offers("node_usage"):
             usage = await core.invoke.call("query", "node_usage", request.volume_id, path)
-        elif isinstance(source, Directory) and not source.own_filesystem:
+        elif isinstance(source, Directory | NetworkMount) and not source.own_filesystem:
             raise Unimplemented(
                 f"{core.driver.name} cannot tell the usage of a directory; it needs node_usage for that"
             )
+        elif isinstance(source, NetworkMount):
+            usage = await self._network_usage(path, source)
         else:
             usage = await core.invoke.run("query", _usage_at, path, source)
         condition = None
@@ -46,6 +53,13 @@ class Usage:
             entries = await core.invoke.call("query", "node_volume_health", request.volume_id)
             condition = condition_of(entries)
         return m.NodeGetVolumeStatsResponse(usage=tuple(usage), volume_condition=condition)
+
+    async def _network_usage(self, path: str, source: NetworkMount) -> tuple[VolumeUsage, ...]:
+        entry = await self._core.invoke.run("query", mount_at, path)
+        found = await self._network.usage(source, path)
+        if await self._core.invoke.run("query", mount_at, path) != entry:
+            raise NotFound(f"the volume is no longer in use at {path!r}")
+        return _as_usage(found)
 
     async def expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
         """NodeExpandVolume: loop device and file system grow to what the controller made."""
@@ -58,7 +72,7 @@ class Usage:
     async def _expand(self, request: m.NodeExpandVolumeRequest) -> m.NodeExpandVolumeResponse:
         path = normal(request.volume_path)
         source = await self._proved("node", request.volume_id, path)
-        if isinstance(source, Directory):
+        if isinstance(source, Directory | NetworkMount):
             record = await self._core.store.volume(request.volume_id)
             return m.NodeExpandVolumeResponse(capacity_bytes=record.capacity_bytes if record is not None else 0)
         size: int = await self._core.invoke.run("node", _grow, path, source)
@@ -84,9 +98,14 @@ class Usage:
     async def _proved(self, side: Side, volume_id: str, path: str) -> Source:
         """The source of the volume, which is in use at this very path; raises `NotFound` otherwise."""
         invoke = self._core.invoke
-        source = await self._core.source_of(volume_id, side=side)
+        source = await self._sources.find_known(volume_id, side=side)
+        if source is None:
+            raise NotFound(f"volume {volume_id!r} is not connected to this node; stage it again")
         published, staged = self._journal.published_at(path), self._journal.staged_at(volume_id, path)
-        if published is not None and published.volume_id == volume_id:
+        if isinstance(source, NetworkMount):  # nothing but the mount table may be looked at
+            if await invoke.run(side, shows_volume, path, source):
+                return source
+        elif published is not None and published.volume_id == volume_id:
             if await invoke.run(side, mount_at, path) is not None:
                 return source
         elif staged is not None and staged.volume_capability.is_block:  # its staging path holds no mount
@@ -109,6 +128,10 @@ def _usage_at(path: str, source: Source) -> tuple[VolumeUsage, ...]:
     found = filesystem_stats(path)
     if mount_at(path) != entry:
         raise NotFound(f"the volume is no longer in use at {path!r}")
+    return _as_usage(found)
+
+
+def _as_usage(found: FilesystemStats) -> tuple[VolumeUsage, ...]:
     return (
         VolumeUsage(UsageUnit.BYTES, found.total_bytes, found.available_bytes, found.used_bytes),
         VolumeUsage(UsageUnit.INODES, found.total_inodes, found.available_inodes, found.used_inodes),

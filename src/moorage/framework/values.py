@@ -77,7 +77,11 @@ class NewGroupSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class VolumeRecord(Struct, frozen=True, kw_only=True):
-    """A volume as the store knows it. `deleting` is set before the first step of its deletion."""
+    """A volume as the store knows it. `deleting` is set before the first step of its deletion.
+
+    mutable_parameters: those of the creation, with which a repeated creation is compared.
+    modified_parameters: what modifications have set since; with `BackendTags` only the storage system knows.
+    """
 
     volume_id: str
     name: str
@@ -85,6 +89,7 @@ class VolumeRecord(Struct, frozen=True, kw_only=True):
     volume_capabilities: tuple[VolumeCapability, ...] = ()
     parameters: Mapping[str, str] = {}
     mutable_parameters: Mapping[str, str] = {}
+    modified_parameters: Mapping[str, str] = {}
     volume_context: Mapping[str, str] = {}
     content_source: ContentSource | None = None
     accessible_topology: tuple[Topology, ...] = ()
@@ -152,7 +157,10 @@ class Attachment(Struct, frozen=True, kw_only=True):
 
 
 class NodeVolume(Struct, frozen=True, kw_only=True):
-    """A volume to be used on this node."""
+    """A volume to be used on this node.
+
+    readonly: the controller published it read-only; the framework lets nobody write there then.
+    """
 
     volume_id: str
     volume_capability: VolumeCapability

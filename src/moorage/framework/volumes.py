@@ -13,6 +13,7 @@ from typing import TypeAlias
 from msgspec import structs
 
 from moorage.base.faults import declare_step
+from moorage.base.operations import afterwards
 from moorage.framework.calls import fingerprint
 from moorage.framework.core import Core, log
 from moorage.framework.removal import Removal
@@ -71,7 +72,7 @@ class Volumes:
         return await core.calls.run(
             "CreateVolume",
             request,
-            lambda: self._create(request),
+            lambda: self._create(request, refusal),
         )
 
     def _refusal(self, request: m.CreateVolumeRequest) -> CsiError | None:
@@ -87,7 +88,7 @@ class Volumes:
             return InvalidArgument(f"{core.driver.name} cannot restore snapshots; leave volume_content_source out")
         return None
 
-    async def _create(self, request: m.CreateVolumeRequest) -> m.CreateVolumeResponse:
+    async def _create(self, request: m.CreateVolumeRequest, refusal: CsiError | None) -> m.CreateVolumeResponse:
         store = self._core.store
         record = await store.volume_named(request.name)
         if record is not None and record.deleting:
@@ -98,19 +99,24 @@ class Volumes:
             if conflict := volume_conflict(_facts(record), request):
                 raise AlreadyExists(f"volume name {request.name!r} is taken: {conflict}")
             return m.CreateVolumeResponse(volume=record.as_volume())
-        intent, new, source = await self._intend(request)
-        record = await self._make(request, intent, new, source)
+        begun, new, source = await self._wished(request, refusal)
+        intent = begun or self._intent(request, new)
+        new = self._named(request, intent, new)
+        record = await self._core.stint(_method(source), self._carry_out, request, intent, new, source, begun is None)
         return m.CreateVolumeResponse(volume=record.as_volume())
 
-    async def _intend(self, request: m.CreateVolumeRequest) -> tuple[Intent, NewVolume, Origin]:
-        """Everything that can refuse the wish is asked before the intent is recorded.
+    async def _wished(
+        self, request: m.CreateVolumeRequest, refusal: CsiError | None
+    ) -> tuple[Intent | None, NewVolume, Origin]:
+        """Everything that can refuse the wish is asked before an intent is recorded.
 
-        What is left of an earlier attempt is undone when the wish is another one now, or is refused.
+        What is left of an earlier attempt is undone when the wish is another one now, or is refused; when it is
+        the same one, its intent is returned.
         """
         core = self._core
         intent = await core.store.intent("volume", request.name)
         try:
-            if refusal := self._refusal(request):
+            if refusal is not None:
                 raise refusal
             source = await self._source(request)
             new = self._wish(request, await self._places(request), source)
@@ -118,22 +124,26 @@ class Volumes:
             if intent is not None and not may_still_run(cause):
                 await self._undo(intent, cause)
             raise
-        mark = _mark(request)
-        if intent is not None and not _continues(intent, mark, new):
+        if intent is not None and not _continues(intent, _mark(request), new):
             await self._undo(intent, cause=None)
             intent = None
-        if intent is None:
-            volume_id = core.store.new_id("volume", request.name)
-            intent = Intent(
-                kind="volume",
-                name=request.name,
-                object_id=volume_id,
-                fingerprint=mark,
-                token=volume_id,
-                started_at=core.clock.wall_time(),
-                volume=_half_made(request, structs.replace(new, volume_id=volume_id)),
-            )
-            await core.begin(INTENT, intent)
+        return intent, new, source
+
+    def _intent(self, request: m.CreateVolumeRequest, new: NewVolume) -> Intent:
+        core = self._core
+        volume_id = core.store.new_id("volume", request.name)
+        return Intent(
+            kind="volume",
+            name=request.name,
+            object_id=volume_id,
+            fingerprint=_mark(request),
+            token=volume_id,
+            started_at=core.clock.wall_time(),
+            volume=_half_made(request, structs.replace(new, volume_id=volume_id)),
+        )
+
+    def _named(self, request: m.CreateVolumeRequest, intent: Intent, new: NewVolume) -> NewVolume:
+        """The wish with what its intent fixes: id, token and place."""
         begun = intent.volume
         new = structs.replace(
             new,
@@ -141,9 +151,9 @@ class Volumes:
             token=intent.token,
             topology=begun.accessible_topology if begun is not None else new.topology,
         )
-        if isinstance(core.driver.state, BackendTags):
+        if isinstance(self._core.driver.state, BackendTags):
             new = structs.replace(new, tags=volume_tags(_record(request, new, _as_asked(new))))
-        return intent, new, source
+        return new
 
     def _wish(
         self,
@@ -203,6 +213,13 @@ class Volumes:
             case _:
                 return None
 
+    async def _carry_out(
+        self, request: m.CreateVolumeRequest, intent: Intent, new: NewVolume, source: Origin, is_first: bool
+    ) -> VolumeRecord:
+        if is_first:
+            await self._core.begin(INTENT, intent)
+        return await self._make(request, intent, new, source)
+
     async def _make(
         self, request: m.CreateVolumeRequest, intent: Intent, new: NewVolume, source: Origin
     ) -> VolumeRecord:
@@ -220,22 +237,20 @@ class Volumes:
         await self._check_own(intent, new, made)
         try:
             record = _record(request, new, _completed(made or _as_asked(new), new))
-            self._check_made(new, record)
+            self._check_made(new, record, own=made is None)
         except Exception as cause:
             await self._undo(intent, cause, made)
             raise
         await core.settle(RECORDED, intent, put=(record,))
-        log.info("volume.created", volume=record.volume_id, size_bytes=record.capacity_bytes)
+        afterwards(lambda: log.info("volume.created", volume=record.volume_id, size_bytes=record.capacity_bytes))
         return record
 
     async def _call_driver(self, new: NewVolume, source: Origin) -> Volume | None:
         made: Volume | None
-        if isinstance(source, SnapshotRecord):
-            made = await self._core.controller("restore_snapshot", new, source)
-        elif isinstance(source, VolumeRecord):
-            made = await self._core.controller("clone_volume", new, source)
+        if source is None:
+            made = await self._core.controller(_method(source), new)
         else:
-            made = await self._core.controller("create_volume", new)
+            made = await self._core.controller(_method(source), new, source)
         return made
 
     async def _check_own(self, intent: Intent, new: NewVolume, made: Volume | None) -> None:
@@ -251,15 +266,19 @@ class Volumes:
                 "names that differ"
             )
 
-    def _check_made(self, new: NewVolume, record: VolumeRecord) -> None:
-        """What the storage system really gave must be what was asked for, and fit into an answer."""
+    def _check_made(self, new: NewVolume, record: VolumeRecord, *, own: bool) -> None:
+        """What the storage system really gave must be what was asked for, and fit into an answer.
+
+        `own`: the driver said nothing of it, so that all but the topology is of the framework's own making.
+        """
         if record.capacity_bytes and not new.capacity_range.contains(record.capacity_bytes):
             raise OutOfRange(
                 f"the storage system gave {record.capacity_bytes} bytes, outside of the range that was asked for"
             )
         if record.accessible_topology and not matches(new.requirement, record.accessible_topology):
             raise ResourceExhausted("the storage system put the volume where it may not be; no allowed place has room")
-        self._core.check_response("CreateVolume", m.CreateVolumeResponse(volume=record.as_volume()))
+        if not own or self._core.driver.topology_aware:
+            self._core.check_response("CreateVolume", m.CreateVolumeResponse(volume=record.as_volume()))
 
     async def _undo(self, intent: Intent, cause: Exception | None, made: Volume | None = None) -> None:
         """Delete what a creation made, then erase its intent; not final while that fails."""
@@ -277,6 +296,17 @@ class Volumes:
                 f"creation of volume {half.volume_id!r} failed and is not undone yet; repeat the call to try again"
             ) from (cause or failure)
         await core.settle(UNDONE, intent)
+
+
+def _method(source: Origin) -> str:
+    """The method of the driver that makes a volume from this source."""
+    match source:
+        case SnapshotRecord():
+            return "restore_snapshot"
+        case VolumeRecord():
+            return "clone_volume"
+        case _:
+            return "create_volume"
 
 
 def _mark(request: m.CreateVolumeRequest) -> str:

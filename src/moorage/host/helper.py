@@ -6,7 +6,8 @@ one call at a time; `start` brings one up before the gRPC server exists. A call 
 its child, which the next call replaces. What the lost call did is unknown: read the mount table before
 deciding.
 
-Protocol on the child's stdin and stdout: four bytes of big-endian length, then that much JSON.
+Protocol on the child's stdin and stdout: four bytes of big-endian length, then that much JSON. The child's side
+is `moorage.host.helper_child`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from moorage.base.run import SEARCH_PATH
+from moorage.host.helper_child import frame
 from moorage.host.stats import FilesystemStats
 
 _START_TIMEOUT_S: Final = 15.0
 _KILL_GRACE_S: Final = 2.0
-_MAX_MESSAGE_BYTES: Final = 1 << 20
 
 
 class HelperTimeout(TimeoutError):
@@ -48,6 +49,10 @@ class HelperTimeout(TimeoutError):
     def still_running(self) -> bool:
         """Whether the process of the call still exists."""
         return self._process.poll() is None
+
+    def wait_for_end(self) -> None:
+        """Wait, without a limit, until the process of the call is gone: only then is it decided what it did."""
+        self._process.wait()
 
 
 class HelperBusy(OSError):
@@ -94,11 +99,11 @@ class MountHelper:
         with_program: bool = False,
         timeout_s: float = 60.0,
     ) -> bool:
-        """Have `source` mounted on `target`; False when it already is.
+        """Have `source` mounted on `target`; False when it already is. The mount table must show it as `source`.
 
         `with_program` runs mount(8), for types that need their mount.TYPE program (nfs, cifs, fuse, ...);
         keep secrets out of `options` then, other users can see them. Raises OSError (EEXIST when something
-        else is mounted there), ValueError, HelperTimeout or HelperBusy.
+        else is mounted there, EINVAL when the table shows another source), ValueError, HelperTimeout or HelperBusy.
         """
         request = {
             "operation": "mount",
@@ -108,6 +113,13 @@ class MountHelper:
             "options": list(options),
             "with_program": with_program,
         }
+        return bool(self._call(request, timeout_s))
+
+    def bind(self, source: str, target: str, *, readonly: bool = False, timeout_s: float = 60.0) -> bool:
+        """Have the directory `source`, which may lie on a network, bound on `target`; False when nothing had to
+        change. Raises OSError (EEXIST when something else is mounted there), HelperTimeout or HelperBusy.
+        """
+        request = {"operation": "bind", "path": target, "source": source, "readonly": readonly}
         return bool(self._call(request, timeout_s))
 
     def unmount(self, path: str, *, lazy: bool = False, timeout_s: float = 60.0) -> bool:
@@ -182,7 +194,7 @@ class _Child:
     def __init__(self) -> None:
         package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "moorage.host.helper"],
+            [sys.executable, "-P", "-m", "moorage.host.helper_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -204,7 +216,7 @@ class _Child:
         """One question, one answer. Raises TimeoutError, or OSError when the child is gone."""
         deadline = time.monotonic() + timeout_s
         try:
-            self._stdin.write(_frame(request))
+            self._stdin.write(frame(request))
         except BrokenPipeError:
             raise OSError(errno.EPIPE, "the mount helper process ended unexpectedly; try again") from None
         return self._receive(deadline)
@@ -248,94 +260,3 @@ class _Child:
         self._stdout.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_KILL_GRACE_S)
-
-
-def _frame(message: dict[str, Any]) -> bytes:
-    body = json.dumps(message).encode("ascii")
-    return len(body).to_bytes(4, "big") + body
-
-
-def perform(request: dict[str, Any]) -> dict[str, Any]:
-    """Carry out one request in the child; every failure becomes part of the answer."""
-    try:
-        return {"result": _OPERATIONS[request["operation"]](request)}
-    except OSError as error:
-        text = error.args[1] if len(error.args) > 1 else str(error)
-        return {"errno": error.errno or errno.EIO, "error": str(text)}
-    except ValueError as error:
-        return {"invalid": str(error)}
-
-
-def _perform_mount(request: dict[str, Any]) -> bool:
-    from moorage.host import mount
-    from moorage.host.mountoptions import parse_mount_options
-
-    source, target, fs_type = request["source"], request["path"], request["fs_type"]
-    parsed = parse_mount_options(request["options"])
-    entry = mount.find_mount(target)
-    if entry is not None:
-        if entry.source == source:
-            return False
-        raise OSError(errno.EEXIST, f"{target} already holds a mount of {entry.source}; unmount it first")
-    if request["with_program"]:
-        _run_mount_program(source, target, fs_type=fs_type, options=request["options"])
-    else:
-        mount.mount_filesystem(source, target, fs_type=fs_type, flags=parsed.flags, data=parsed.data)
-    return True
-
-
-def _run_mount_program(source: str, target: str, *, fs_type: str, options: list[str]) -> None:
-    """mount(8) in this process group, so that killing the group ends it too."""
-    argv = ["mount", "-t", fs_type, *(["-o", ",".join(options)] if options else []), "--", source, target]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
-        text = words[-1] if words else f"status {done.returncode}"
-        for option in options:
-            value = option.partition("=")[2]
-            text = text.replace(value, "***") if value else text
-        raise OSError(errno.EIO, f"mount of {source} on {target} failed: {text}")
-
-
-def _perform_unmount(request: dict[str, Any]) -> bool:
-    from moorage.host import mount
-
-    return mount.ensure_unmounted(request["path"], lazy=request["lazy"])
-
-
-def _perform_statfs(request: dict[str, Any]) -> list[int]:
-    from moorage.host.stats import filesystem_stats
-
-    stats = filesystem_stats(request["path"])
-    return [
-        stats.total_bytes,
-        stats.available_bytes,
-        stats.used_bytes,
-        stats.total_inodes,
-        stats.available_inodes,
-        stats.used_inodes,
-    ]
-
-
-_OPERATIONS: Final = {"mount": _perform_mount, "unmount": _perform_unmount, "statfs": _perform_statfs}
-
-
-def serve(input_fd: int, output_fd: int) -> None:
-    """The child's life: say hello, answer requests, end when the parent closes its side or is gone."""
-    with open(input_fd, "rb", closefd=False) as source:
-        os.write(output_fd, _frame({"pid": os.getpid()}))
-        while True:
-            header = source.read(4)
-            length = int.from_bytes(header, "big")
-            if len(header) < 4 or length > _MAX_MESSAGE_BYTES:
-                return
-            body = source.read(length)
-            if len(body) < length:
-                return
-            answer = memoryview(_frame(perform(json.loads(body))))
-            while answer:
-                answer = answer[os.write(output_fd, answer) :]
-
-
-if __name__ == "__main__":
-    serve(0, 1)

@@ -18,11 +18,19 @@ from typing import Final
 
 from moorage.host import syscalls
 from moorage.host.mountinfo import MountEntry, covering_mount, find_mount, mounts_below, read_mounts
-from moorage.host.mountoptions import MS_BIND, MS_RDONLY, MS_REMOUNT, flags_of_entry, parse_mount_options
+from moorage.host.mountoptions import (
+    MS_BIND,
+    MS_RDONLY,
+    MS_REMOUNT,
+    added_to_bind,
+    flags_of_entry,
+    parse_mount_options,
+)
 
 __all__ = [
     "bind_mount",
     "ensure_bind_file",
+    "ensure_bind_flags",
     "ensure_bind_mounted",
     "ensure_mounted",
     "ensure_readonly",
@@ -166,12 +174,32 @@ def ensure_readonly(path: str, readonly: bool) -> bool:
     if ("ro" in entry.options) == readonly:
         return False
     keep = flags_of_entry(entry.options) & ~MS_RDONLY
-    flags = MS_REMOUNT | MS_BIND | keep | (MS_RDONLY if readonly else 0)
-    try:
-        syscalls.mount(None, entry.mount_point, fs_type=None, flags=flags, data=None)
-    except OSError as error:
-        raise _explained(error, f"remounting {path}") from None
+    _remount(entry, keep | (MS_RDONLY if readonly else 0))
     return True
+
+
+def ensure_bind_flags(path: str, flags: int) -> bool:
+    """Have the bind mount at `path` with these flags (`bind_flags`) too; False when it has them already.
+
+    Restrictions that it has are never lifted, and its superblock stays as it is. Raises OSError: EINVAL when
+    nothing is mounted there.
+    """
+    entry = find_mount(path)
+    if entry is None:
+        raise OSError(errno.EINVAL, f"nothing is mounted on {path}; mount it before changing its flags")
+    present = flags_of_entry(entry.options)
+    wanted = added_to_bind(present, flags)
+    if wanted == present:
+        return False
+    _remount(entry, wanted)
+    return True
+
+
+def _remount(entry: MountEntry, flags: int) -> None:
+    try:
+        syscalls.mount(None, entry.mount_point, fs_type=None, flags=MS_REMOUNT | MS_BIND | flags, data=None)
+    except OSError as error:
+        raise _explained(error, f"remounting {entry.mount_point}") from None
 
 
 def ensure_bind_mounted(source: str, target: str, *, readonly: bool = False) -> bool:

@@ -31,6 +31,7 @@ MS_STRICTATIME: Final = 1 << 24
 MS_LAZYTIME: Final = 1 << 25
 
 _ATIME: Final = MS_NOATIME | MS_RELATIME | MS_STRICTATIME
+_PER_MOUNT: Final = _ATIME | MS_NODIRATIME | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW
 
 # option -> (flags to set, flags to clear)
 _FLAGS: Final[dict[str, tuple[int, int]]] = {
@@ -146,6 +147,21 @@ def parse_mount_options(options: Iterable[str]) -> MountOptions:
     return MountOptions(flags, ",".join(data))
 
 
+def bind_flags(options: Iterable[str]) -> int:
+    """The flags for `options` of a bind mount, which shares everything else with the mount that it shows.
+
+    Raises ValueError for other options; the text says which ones are possible and holds none of those given.
+    """
+    parsed = parse_mount_options(options)
+    if parsed.data or parsed.flags & ~_PER_MOUNT:
+        raise ValueError(f"leave out all but {', '.join(_flag_names(_PER_MOUNT))} and their opposites")
+    return parsed.flags
+
+
+def _flag_names(flags: int) -> list[str]:
+    return [name for name, (wanted, _) in _FLAGS.items() if wanted & flags]
+
+
 def flags_of_statvfs(statvfs_flags: int) -> int:
     """The mount(2) flags that a remount must repeat to keep what statvfs(3) reports as set."""
     flags = 0
@@ -161,4 +177,11 @@ def flags_of_entry(options: Iterable[str]) -> int:
     for option in options:
         wanted, unwanted = _FLAGS.get(option, (0, 0))
         flags = flags & ~unwanted | wanted
-    return flags
+    return flags if flags & _ATIME else flags | MS_STRICTATIME
+
+
+def added_to_bind(present: int, flags: int) -> int:
+    """The flags of a bind mount that had `present` and is to have `flags` too; times of access as `flags` say."""
+    if flags & _ATIME:
+        present &= ~_ATIME
+    return present | flags

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -117,6 +117,8 @@ class Book:
                 raise OrchestratorError(str(error)) from error
 
     async def _opened(self) -> Journal:
+        with self._usable():
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
         deadline_s = self._clock.monotonic() + self._patience_s
         while True:
             try:
@@ -131,9 +133,10 @@ class Book:
         path = os.path.join(self.directory, "state.db")
         opening = asyncio.ensure_future(asyncio.to_thread(Journal.open, path, owner="moorage volume"))
         try:
-            return await asyncio.shield(opening)
+            with self._usable():
+                return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            with contextlib.suppress(JournalError):
+            with contextlib.suppress(JournalError, OSError):
                 await (await opening).close()
             raise
 
@@ -146,15 +149,27 @@ class Book:
         Raises OrchestratorError when another command has not finished within the patience.
         """
         directory = os.path.join(self.directory, "locks")
-        os.makedirs(directory, mode=0o700, exist_ok=True)
         path = os.path.join(directory, f"{kind}-{name}")
-        fd = await self._locked(path, f"{kind} {name!r}", waiting)
+        with self._usable():
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            fd = await self._locked(path, f"{kind} {name!r}", waiting)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # others wait on this inode and will see that it is gone
                 os.unlink(path)
             os.close(fd)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Say of a state directory that is none, read-only, full or another's that it cannot be used."""
+        try:
+            yield
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OrchestratorError(
+                f"records cannot be kept in {self.directory} ({reason}); mend that, or give another --state-dir"
+            ) from error
 
     async def _locked(self, path: str, subject: str, waiting: Callable[[str], None]) -> int:
         deadline_s = self._clock.monotonic() + self._patience_s

@@ -16,6 +16,10 @@ from moorage.spec.errors import CsiError
 from moorage.spec.messages import GetPluginInfoRequest, GetPluginInfoResponse
 
 
+class BadEndpoint(OrchestratorError):
+    """What was given as a driver's socket is no address of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drivers:
     """The drivers that this orchestrator knows."""
@@ -113,13 +117,13 @@ class Drivers:
 
 
 def checked_endpoint(text: str) -> str:
-    """The address in its canonical form; a relative path becomes absolute. Raises OrchestratorError."""
+    """The address in its canonical form; a relative path becomes absolute. Raises BadEndpoint."""
     if ":" not in text.split("/", 1)[0] and not text.startswith("/"):
         text = os.path.abspath(text)
     try:
         return str(parse_client_endpoint(text))
     except EndpointError as error:
-        raise OrchestratorError(str(error)) from error
+        raise BadEndpoint(str(error)) from error
 
 
 async def plugin_info(client: DriverClient, address: str) -> GetPluginInfoResponse:

@@ -62,7 +62,8 @@ class Actual(Struct, frozen=True, kw_only=True):
     """What is known to be.
 
     `node_expansion_bytes` is the size that NodeExpandVolume still has to reach (0: nothing owed); it is
-    `node_expansion_postponed` to the next staging after the node finally refused it, so that it blocks no mount.
+    `node_expansion_postponed` after the node finally refused it, so that it blocks no mount: to the next staging, or
+    to the next publishing of a volume that is neither staged nor published.
     `boot_id` names the boot of this machine in which the node-side facts were established.
     """
 

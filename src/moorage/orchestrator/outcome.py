@@ -54,6 +54,8 @@ def intended(volume: VolumeRecord, step: Step, *, node_id: str, staging_path: st
         case "NodeUnstageVolume":
             actual = replace(actual, staged=Presence.UNCERTAIN)
         case "NodePublishVolume":
+            if _is_new_start(actual):
+                actual = replace(actual, node_expansion_postponed=False)
             actual = replace(_with_mount(actual, step, Presence.UNCERTAIN), boot_id=boot_id)
         case "NodeUnpublishVolume":
             before = next((m for m in actual.mounts if m.path == step.path), None)
@@ -63,6 +65,11 @@ def intended(volume: VolumeRecord, step: Step, *, node_id: str, staging_path: st
         case _:
             return volume
     return replace(volume, actual=actual)
+
+
+def _is_new_start(actual: Actual) -> bool:
+    """Whether publishing does what staging does for other drivers: the volume comes to this node."""
+    return actual.staged is Presence.ABSENT and not any(m.presence is Presence.PRESENT for m in actual.mounts)
 
 
 def succeeded(volume: VolumeRecord, step: Step, response: object) -> VolumeRecord:

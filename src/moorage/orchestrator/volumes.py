@@ -136,11 +136,9 @@ class Volumes:
                     f"volume {name!r} is {format_bytes(volume.actual.capacity_bytes)} large and cannot shrink to "
                     f"{format_bytes(size_bytes)}; give a larger size"
                 )
-            if volume.actual.node_expansion_bytes:  # asked again: try what was refused before
-                retried = replace(volume.actual, node_expansion_postponed=False, capacity_bytes=0)
-                again = replace(volume, actual=retried)
-                return await self._wish(again, session, replace(volume.desired, size_bytes=size_bytes))
-            return await self._wish(volume, session, replace(volume.desired, size_bytes=size_bytes))
+            again = replace(volume, actual=replace(volume.actual, node_expansion_postponed=False))
+            desired = replace(volume.desired, size_bytes=size_bytes)
+            return await self._wish(again, session, desired, growth_asked=True)
 
     async def delete(self, name: str) -> None:
         """Make sure that the volume does not exist; an unknown one is fine."""
@@ -205,29 +203,33 @@ class Volumes:
             return Reconciled(name, str(error))
         return Reconciled(name)
 
-    async def _wish(self, volume: VolumeRecord, session: Session, desired: Desired) -> VolumeRecord:
+    async def _wish(
+        self, volume: VolumeRecord, session: Session, desired: Desired, *, growth_asked: bool = False
+    ) -> VolumeRecord:
         """`_persist` for a wish that is taken back when it finally fails."""
         try:
-            return await self._persist(volume, session, desired)
+            return await self._persist(volume, session, desired, growth_asked=growth_asked)
         except CallUnfinished:
             raise
         except OrchestratorError:
             await self._take_back(volume, session)
             raise
 
-    async def _persist(self, volume: VolumeRecord, session: Session, desired: Desired) -> VolumeRecord:
+    async def _persist(
+        self, volume: VolumeRecord, session: Session, desired: Desired, *, growth_asked: bool = False
+    ) -> VolumeRecord:
         """Write the wish down and work on it; nothing is written when the planner refuses it."""
         wish = replace(volume, desired=desired)
         plan(wish, session.declared)
         await self.workspace.book.save_volume(wish)
-        return await self._converge(wish, session)
+        return await self._converge(wish, session, growth_asked=growth_asked)
 
-    async def _converge(self, wish: VolumeRecord, session: Session) -> VolumeRecord:
+    async def _converge(self, wish: VolumeRecord, session: Session, *, growth_asked: bool = False) -> VolumeRecord:
         """Work on a wish; a growth that the node refuses is an error only for who asked for it now."""
         try:
             return await session.executor.converge(wish)
         except ExpansionPostponed as failure:
-            if wish.desired.size_bytes > wish.actual.capacity_bytes:
+            if growth_asked:
                 raise
             self.workspace.progress.note(f"volume {wish.name!r} is not yet as large as wanted: {failure}")
             return await self.get(wish.name)

@@ -8,6 +8,7 @@ look need none: they answer while something else is stuck. Keys are words, for e
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -47,6 +48,11 @@ def snapshot_key(snapshot_id: str) -> str:
 def group_key(group_snapshot_id: str) -> str:
     """A group snapshot."""
     return f"group snapshot {group_snapshot_id!r}"
+
+
+def normal_path(path: str) -> str:
+    """An absolute path in the one spelling under which it is locked and recorded; any other is left as it is."""
+    return "/" + posixpath.normpath(path).lstrip("/") if path.startswith("/") else path
 
 
 def lock_keys(rpc: Rpc, request: Struct) -> tuple[Keys, Keys]:
@@ -101,7 +107,7 @@ def _on_node(request: Any) -> tuple[Keys, Keys]:
 
 
 def _at_target(request: Any) -> tuple[Keys, Keys]:
-    return (node_key(request.volume_id), f"target path {request.target_path!r}"), ()
+    return (node_key(request.volume_id), f"target path {normal_path(request.target_path)!r}"), ()
 
 
 _KEYS: Final[dict[str, Callable[[Any], tuple[Keys, Keys]]]] = {

@@ -83,6 +83,8 @@ def check_request(rpc: Rpc, request: Struct, declared: Declared) -> None:
         check_allowed(rpc, field, getattr(request, field), declared)
     if rpc.name == "NodePublishVolume":
         check_staged(request, declared)
+    elif rpc.name == "ValidateVolumeCapabilities":
+        check_echo(rpc, request, declared)
 
 
 def is_ephemeral(request: Any) -> bool:
@@ -237,12 +239,11 @@ def check_mount_group(rpc: Rpc, field: str, value: VolumeCapability, declared: D
     needs(NodeCapability.VOLUME_MOUNT_GROUP)(rpc, group_field, value.mount.volume_mount_group, declared)
 
 
-def check_echo(rpc: Rpc, field: str, value: Any, declared: Declared) -> None:
-    """What is to be confirmed must fit into the answer, whose limits are strict."""
-    usual = (VolumeCapability(access_mode=AccessMode.SINGLE_NODE_WRITER),)
-    confirmed = Confirmed(**{"volume_capabilities": usual, field: value})
+def check_echo(rpc: Rpc, request: Any, declared: Declared) -> None:
+    """What is to be confirmed must fit into the answer, whose limits are strict. Raises InvalidArgument."""
+    confirmed = Confirmed(**{field: getattr(request, field) for field in Confirmed.__struct_fields__})
     if problems := response_problems(rpc, ValidateVolumeCapabilitiesResponse(confirmed=confirmed), declared):
-        raise InvalidArgument(f"{rpc.name}: {field} cannot be confirmed: {problems[0]}")
+        raise InvalidArgument(f"{rpc.name} cannot confirm what is asked: {problems[0].partition(': ')[2]}")
 
 
 AllowedCheck = Callable[[Rpc, str, Any, Declared], None]
@@ -253,10 +254,7 @@ ALLOWED: Final[dict[str, tuple[tuple[str, AllowedCheck], ...]]] = {
         ("accessibility_requirements", needs(PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS)),
         ("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),
     ),
-    "ValidateVolumeCapabilities": (
-        ("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),
-        *((field, check_echo) for field in Confirmed.__struct_fields__),
-    ),
+    "ValidateVolumeCapabilities": (("mutable_parameters", needs(ControllerCapability.MODIFY_VOLUME)),),
     "ControllerPublishVolume": (("readonly", needs(ControllerCapability.PUBLISH_READONLY)),),
     "GetCapacity": (("accessible_topology", needs(PluginCapability.VOLUME_ACCESSIBILITY_CONSTRAINTS)),),
     "CreateSnapshot": (("accessibility_requirements", needs(PluginCapability.SNAPSHOT_ACCESSIBILITY_CONSTRAINTS)),),

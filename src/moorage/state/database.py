@@ -61,8 +61,12 @@ class Database:
         connection = self._open()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._apply(connection, changes) for changes in transactions]
-            connection.execute("COMMIT")
+            if len(transactions) == 1:
+                outcomes: list[JournalError | None] = [self._apply_alone(connection, transactions[0])]
+            else:
+                outcomes = [self._apply(connection, changes) for changes in transactions]
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._suspect = _primary_code(error) == sqlite3.SQLITE_IOERR
             self._undo(connection)
@@ -84,6 +88,16 @@ class Database:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next open
                 connection.close()
+
+    def _apply_alone(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> JournalError | None:
+        """Without a savepoint: a transaction that nobody shares is undone as a whole."""
+        try:
+            for change in changes:
+                self._execute(connection, change)
+        except NameTaken as error:
+            connection.execute("ROLLBACK")
+            return error
+        return None
 
     def _apply(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> JournalError | None:
         connection.execute("SAVEPOINT one")

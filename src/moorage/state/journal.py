@@ -1,8 +1,9 @@
 """The durable journal of one process: small documents, written in transactions, read from memory.
 
-All writes go through one thread. Whatever arrives while it waits for the disk goes into the next commit
-together, so that sixty-four concurrent writers pay for a few syncs instead of sixty-four. A write is
-durable when its call returns. The journal knows nothing of what the documents mean.
+One writer at a time leads: it commits whatever has arrived, then hands over to the first that came meanwhile.
+So sixty-four concurrent writers pay for a few syncs instead of sixty-four. A thread leads by itself; for tasks,
+which must not block, the writer thread does. A write is durable when its call returns. The journal knows
+nothing of what the documents mean.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -34,17 +36,33 @@ class JournalStats:
     commits: int
 
 
-@dataclass(slots=True, eq=False)
 class _Job:
-    """A transaction on its way to the disk (a checkpoint if `changes` is None), and whom to tell."""
+    """A transaction on its way to the disk (a checkpoint if `changes` is None), and its outcome."""
 
-    changes: Sequence[Change] | None
-    use_reserve: bool
-    done: Callable[[BaseException | None], None]
+    __slots__ = ("changes", "error", "gate", "loop", "settled", "use_reserve", "waiter")
+
+    def __init__(self, changes: Sequence[Change] | None, *, use_reserve: bool) -> None:
+        self.changes = changes
+        self.use_reserve = use_reserve
+        self.settled = False
+        self.error: BaseException | None = None
+        self.gate: threading.Lock | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def tell(self) -> None:
+        """Wake the task that waits for this; in its loop."""
+        waiter = self.waiter
+        if waiter is None or waiter.done():  # the caller was cancelled
+            return
+        if self.error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(self.error)
 
 
 class Journal:
-    """An open journal; `write` from tasks, `write_sync` from threads, reads from anywhere."""
+    """An open journal; writes from tasks and from threads, reads from anywhere."""
 
     def __init__(self, path: str, *, database: Database, lock: ProcessLock, mirror: Mirror) -> None:
         self.path = path
@@ -53,12 +71,14 @@ class Journal:
         self._mirror = mirror
         self._reserve = Reserve(path)
         self._reserve_filled = self._reserve.fill()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
+        self._jobs: deque[_Job] = deque()
+        self._entrance = threading.Lock()
+        self._led = False  # whether somebody commits now, or is about to: never False while a job waits
         self._closed = False
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._writes = 0
         self._commits = 0
-        self._writer = threading.Thread(target=self._write_batches, name="journal-writer", daemon=True)
+        self._writer = threading.Thread(target=self._serve_tasks, name="journal-writer", daemon=True)
         self._writer.start()
 
     @classmethod
@@ -87,21 +107,23 @@ class Journal:
             raise
 
     async def write(self, *changes: Change, use_reserve: bool = False) -> None:
-        """Apply `changes` in order as one durable transaction.
+        """Apply `changes` in order as one durable transaction; in a thread without event loop this blocks.
 
         If the calling task is cancelled the transaction is carried out all the same. `use_reserve` lets it
         use the space kept for a full disk: set it for writes that lead to freeing space. Raises NameTaken
         (nothing of this call applied), JournalWriteFailed, JournalClosed.
         """
-        await self._ask(_checked(changes), use_reserve=use_reserve)
+        job = _Job(_checked(changes), use_reserve=use_reserve)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._carry_out(job)
+        else:
+            await self._ask(job, loop)
 
     def write_sync(self, *changes: Change, use_reserve: bool = False) -> None:
         """`write` for a thread without event loop; blocks until the transaction is durable."""
-        answer: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._enqueue(_Job(_checked(changes), use_reserve, answer.put))
-        error = answer.get()
-        if error is not None:
-            raise error
+        self._carry_out(_Job(_checked(changes), use_reserve=use_reserve))
 
     def get(self, kind: str, record_id: str) -> Record | None:
         """The record, or None."""
@@ -129,7 +151,7 @@ class Journal:
 
     async def checkpoint(self) -> None:
         """Move everything into the main file, so that a copy of it alone is complete. JournalWriteFailed."""
-        await self._ask(None, use_reserve=False)
+        await self._ask(_Job(None, use_reserve=False), asyncio.get_running_loop())
 
     async def close(self) -> None:
         """Finish the writes under way, close the file, give up the lock; a second call does nothing."""
@@ -145,61 +167,78 @@ class Journal:
 
     def close_sync(self) -> None:
         """`close` for a thread without event loop."""
-        with self._closing:
+        with self._entrance:
             first, self._closed = not self._closed, True
-            if first:
-                self._jobs.put(None)
+        if first:
+            self._calls.put(False)
         self._writer.join()
 
-    async def _ask(self, changes: Sequence[Change] | None, *, use_reserve: bool) -> None:
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[None] = loop.create_future()
+    async def _ask(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the job committed, and wait."""
+        job.loop, job.waiter = loop, loop.create_future()
+        with self._entrance:
+            leads = self._enter(job)
+        if leads:
+            self._calls.put(True)
+        await job.waiter
 
-        def settle(error: BaseException | None) -> None:
-            if outcome.done():  # the caller was cancelled
-                return
-            if error is None:
-                outcome.set_result(None)
-            else:
-                outcome.set_exception(error)
+    def _carry_out(self, job: _Job) -> None:
+        """Commit the job in this thread, unless another thread that leads does it on the way."""
+        with self._entrance:
+            leads = self._enter(job)
+            if not leads:
+                job.gate = threading.Lock()
+                job.gate.acquire()
+        if job.gate is not None:
+            job.gate.acquire()
+        if not job.settled:
+            self._lead()
+        if job.error is not None:
+            raise job.error
 
-        def done(error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
-                loop.call_soon_threadsafe(settle, error)
+    def _enter(self, job: _Job) -> bool:
+        """Queue a job; True if it falls to its writer to see to it that it is committed."""
+        if self._closed:
+            raise JournalClosed(self.path)
+        self._jobs.append(job)
+        leads, self._led = not self._led, True
+        return leads
 
-        self._enqueue(_Job(changes, use_reserve, done))
-        await outcome
-
-    def _enqueue(self, job: _Job) -> None:
-        with self._closing:
-            if self._closed:
-                raise JournalClosed(self.path)
-            self._jobs.put(job)
-
-    def _write_batches(self) -> None:
-        """The writer thread: take what has arrived, commit it together, tell everyone."""
-        last = False
-        while not last:
-            batch, last = self._next_batch()
-            writes = [job for job in batch if job.changes is not None]
-            if writes:
-                for job, error in zip(writes, self._commit(writes), strict=True):
-                    job.done(error)
-            for job in batch:
-                if job.changes is None:
-                    job.done(self._checkpoint())
+    def _serve_tasks(self) -> None:
+        """The writer thread: lead where a task would have to, until the journal is closed and all is written."""
+        ended = False
+        while not ended:
+            if self._calls.get():
+                self._lead()
+            with self._entrance:
+                ended = self._closed and not self._led
         self._database.close()
         self._lock.release()
 
-    def _next_batch(self) -> tuple[list[_Job], bool]:
-        job = self._jobs.get()
-        batch: list[_Job] = []
-        while job is not None:
-            batch.append(job)
-            if len(batch) >= _MAX_BATCH or self._jobs.empty():
-                return batch, False
-            job = self._jobs.get()
-        return batch, True
+    def _lead(self) -> None:
+        """Commit what has arrived, hand over to the first of those that came meanwhile, tell the others."""
+        with self._entrance:
+            batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), _MAX_BATCH))]
+        self._settle(batch)
+        with self._entrance:
+            successor = self._jobs[0] if self._jobs else None
+            self._led = successor is not None
+            ends = self._closed and successor is None
+        if successor is not None and successor.gate is not None:
+            successor.gate.release()
+        elif successor is not None or ends:
+            self._calls.put(successor is not None)
+        _tell(batch)
+
+    def _settle(self, batch: Sequence[_Job]) -> None:
+        writes = [job for job in batch if job.changes is not None]
+        if writes:
+            for job, error in zip(writes, self._commit(writes), strict=True):
+                job.error = error
+        for job in batch:
+            if job.changes is None:
+                job.error = self._checkpoint()
+            job.settled = True
 
     def _commit(self, batch: list[_Job]) -> Sequence[BaseException | None]:
         transactions = [job.changes or () for job in batch]
@@ -227,6 +266,24 @@ class Journal:
         except JournalError as error:
             return error
         return None
+
+
+def _tell(jobs: Sequence[_Job]) -> None:
+    """Wake the threads and tasks that wait for these, each loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        if job.gate is not None:
+            job.gate.release()
+        elif job.loop is not None:
+            by_loop.setdefault(job.loop, []).append(job)
+    for loop, waiting in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
+            loop.call_soon_threadsafe(_tell_here, waiting)
+
+
+def _tell_here(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.tell()
 
 
 def _checked(changes: tuple[Change, ...]) -> tuple[Change, ...]:

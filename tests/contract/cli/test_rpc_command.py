@@ -134,6 +134,28 @@ async def test_paging_follows_the_tokens(box: Any, fake: Any) -> None:
     assert paged.stdout.count("---\n") == 2
 
 
+async def test_pages_make_one_table(box: Any, fake: Any) -> None:
+    def answer(path: str, raw: bytes, metadata: dict[str, str]) -> bytes | tuple[grpc.StatusCode, str]:
+        token = csi_pb2.ListVolumesRequest.FromString(raw).starting_token
+        if token == "three":
+            return grpc.StatusCode.UNAVAILABLE, "the array went away"
+        page = csi_pb2.ListVolumesResponse(next_token={"": "two", "two": last}[token])
+        page.entries.add().volume.volume_id = f"after-{token}-{'x' * len(token) * 5}"
+        return page.SerializeToString()
+
+    fake.answer = answer
+    last = ""
+    table = await rpc(box, "c", "ls", "--paging", "-o", "table")
+    heading, *rows = table.stdout.splitlines()
+    assert "volume.volume_id" in heading
+    assert ["after-" in row for row in rows] == [True, True]
+    last = "three"
+    cut_short = await rpc(box, "c", "ls", "--paging", "-o", "table")
+    assert cut_short.returncode == 1
+    assert cut_short.stdout == table.stdout
+    assert "the array went away" in cut_short.stderr
+
+
 async def test_a_stream_is_printed_line_by_line(box: Any, fake: Any) -> None:
     part = csi_pb2.GetMetadataAllocatedResponse(volume_capacity_bytes=8192, block_metadata_type=csi_pb2.FIXED_LENGTH)
     part.block_metadata.add(byte_offset=4096, size_bytes=4096)

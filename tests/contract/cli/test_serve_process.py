@@ -201,8 +201,8 @@ async def test_health_is_served_when_asked_for(box: Any, wait_until: WaitUntil) 
         pytest.param(["--mode", "both"], 2, "'both' is not one of", id="mode"),
         pytest.param(["--no-such-flag"], 2, "no such option", id="flag"),
         pytest.param(["--mode", "node"], 1, "has nothing to serve in mode node", id="nothing-to-serve"),
-        pytest.param(["--endpoint", "tcp://127.0.0.1:1"], 1, "use a unix socket", id="tcp"),
-        pytest.param(["--metrics-address", "nowhere"], 1, "is not HOST:PORT", id="metrics"),
+        pytest.param(["--endpoint", "tcp://127.0.0.1:1"], 2, "use a unix socket", id="tcp"),
+        pytest.param(["--metrics-address", "nowhere"], 2, "is not HOST:PORT", id="metrics"),
         pytest.param(["--start-fails", "disk on fire"], 1, "RuntimeError (disk on fire", id="start-fails"),
     ],
 )

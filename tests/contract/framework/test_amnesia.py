@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.support.controller import MIB, Controller, attach, clone, create, restore
+from tests.support.controller import BLOCK, MIB, Controller, attach, clone, create, restore
 
 import moorage.framework as csi
 from moorage.spec import messages as m
@@ -40,18 +40,40 @@ EFFECTS = (
     "expand_volume",
     "list_tagged_volumes",
     "list_tagged_snapshots",
+    "node_connect",
+    "node_disconnect",
 )
 FAULTS = st.lists(st.tuples(st.sampled_from(EFFECTS), st.booleans()), max_size=3)
 
 
 class Forgetful(TaggedDriver):
-    """Has a node side, so that there is a state directory to lose; cuts groups one by one, and may stop between."""
+    """Has a node side, so that there is a state directory to lose; cuts groups one by one, and may stop between.
+
+    A volume is connected to the node while its device is in `sessions`; a file stands in for the device, which is
+    used as a raw block volume, so that nothing is mounted.
+    """
+
+    sessions: Path
 
     def node_info(self) -> csi.NodeInfo:
         return csi.NodeInfo(node_id="node-1")
 
-    def node_source(self, volume: csi.NodeVolume) -> csi.Source:
-        raise csi.VolumeNotFound(volume.volume_id)
+    def device(self, volume_id: str) -> Path:
+        return self.sessions / volume_id
+
+    def node_source(self, volume: csi.NodeVolume) -> csi.Source | None:
+        if volume.volume_id not in self.storage.content.volumes:
+            raise csi.VolumeNotFound(volume.volume_id)
+        device = self.device(volume.volume_id)
+        return csi.BlockDevice(device) if device.exists() else None
+
+    def node_connect(self, volume: csi.NodeVolume) -> None:
+        with self.storage.acting("node_connect"):
+            self.device(volume.volume_id).touch()
+
+    def node_disconnect(self, volume: csi.NodeVolume) -> None:
+        with self.storage.acting("node_disconnect"):
+            self.device(volume.volume_id).unlink(missing_ok=True)
 
     def create_group_snapshot(
         self, group: csi.NewGroupSnapshot, sources: tuple[csi.VolumeRecord, ...]
@@ -72,8 +94,12 @@ class Orchestrator(RuleBasedStateMachine):
         self.snapshots: dict[str, tuple[str, str]] = {}
         self.groups: dict[str, dict[str, str]] = {}
         self.attached: set[tuple[str, str]] = set()
+        self.staged: set[str] = set()
         self.forget_each_time = False
-        self.controller = Controller(self.directory / "state", driver=Forgetful)
+        for name in ("sessions", "staging"):
+            (self.directory / name).mkdir()
+        driver = type("Here", (Forgetful,), {"sessions": self.directory / "sessions"})
+        self.controller = Controller(self.directory / "state", driver=driver)
 
     @initialize(always=st.booleans())
     def begin(self, *, always: bool) -> None:
@@ -196,6 +222,7 @@ class Orchestrator(RuleBasedStateMachine):
     def delete(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
         name = pick.draw(st.sampled_from(sorted(self.volumes)))
         volume_id = self.volumes[name]
+        self.unstage(volume_id, faults)
         answer = self.until_final(m.DeleteVolumeRequest(volume_id), faults)
         in_use = any(attached == volume_id for attached, _ in self.attached)
         assert (answer is None) == in_use
@@ -217,6 +244,23 @@ class Orchestrator(RuleBasedStateMachine):
             self.attached.add((volume_id, node))
 
     @precondition(lambda self: self.volumes)
+    @rule(pick=st.data(), faults=FAULTS, stages=st.booleans())
+    def stage(self, pick: st.DataObject, faults: list[tuple[str, bool]], *, stages: bool) -> None:
+        """Whatever was forgotten, a volume is connected while it is staged and not longer."""
+        volume_id = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
+        if stages:
+            request = m.NodeStageVolumeRequest(volume_id, str(self.directory / "staging"), BLOCK)
+            assert self.until_final(request, faults) is not None
+            self.staged.add(volume_id)
+        else:
+            self.unstage(volume_id, faults)
+
+    def unstage(self, volume_id: str, faults: list[tuple[str, bool]]) -> None:
+        request = m.NodeUnstageVolumeRequest(volume_id, str(self.directory / "staging"))
+        assert self.until_final(request, faults) is not None
+        self.staged.discard(volume_id)
+
+    @precondition(lambda self: self.volumes)
     @rule(pick=st.data(), faults=FAULTS)
     def grow(self, pick: st.DataObject, faults: list[tuple[str, bool]]) -> None:
         volume_id = self.volumes[pick.draw(st.sampled_from(sorted(self.volumes)))]
@@ -232,6 +276,7 @@ class Orchestrator(RuleBasedStateMachine):
         members = {snapshot_id: data for group in self.groups.values() for snapshot_id, data in group.items()}
         expected = {**members, **dict(self.snapshots.values())}
         assert {snapshot_id: stored.data for snapshot_id, stored in content.snapshots.items()} == expected
+        assert {device.name for device in (self.directory / "sessions").iterdir()} == self.staged
         assert set(content.attached) == {f"{volume_id} {node}" for volume_id, node in self.attached}
 
     def teardown(self) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.pools import pool_on
 
 from moorage.host import loop
 from moorage.host.mountinfo import mounts_below
@@ -19,21 +18,6 @@ pytestmark = [pytest.mark.root, pytest.mark.contract, pytest.mark.timeout(300)]
 
 MIB = 1 << 20
 SIZE_BYTES, EXPANDED_BYTES = 320 * MIB, 384 * MIB
-
-
-@contextmanager
-def pool_on(fs_type: str, directory: Path) -> Iterator[Path]:
-    """A pool on a file system of its own."""
-    image, mount_point = directory / "disk.img", directory / "disk"
-    with image.open("wb") as file:
-        file.truncate(8 << 30)
-    mount_point.mkdir()
-    subprocess.run([f"mkfs.{fs_type}", "-q", str(image)], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(mount_point)], check=True)
-    try:
-        yield mount_point
-    finally:
-        subprocess.run(["umount", str(mount_point)], check=True)
 
 
 async def judge(sanity: Path, driver: DriverProcess, directory: Path, arguments: Sequence[str]) -> str:

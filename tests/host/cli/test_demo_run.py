@@ -57,6 +57,42 @@ def test_it_prints_each_step_with_its_calls_and_their_time(shell: Shell) -> None
     assert done.stdout.rstrip().endswith("nothing is left: no mount, no loop device, no file")
 
 
+def test_a_size_that_the_file_system_cannot_have_is_said_to_be_raised(shell: Shell) -> None:
+    done = shell.run("demo", "--size", "16Mi")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("16 MiB were asked for" in done.stdout) is ("volumes are xfs" in done.stdout)
+
+
+def test_a_size_that_has_no_room_for_its_files_is_refused(shell: Shell) -> None:
+    done = shell.run("demo", "--size", "1Mi")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "16 MiB" in done.stderr
+
+
+@pytest.mark.parametrize("there_before", [(), ("volumes", "pool.lock"), ("mine",)])
+def test_a_pool_that_it_was_lent_is_given_back_as_it_was(shell: Shell, there_before: tuple[str, ...]) -> None:
+    pool = shell.directory / "lent"
+    pool.mkdir()
+    for name in there_before:
+        (pool / name).touch() if "." in name else (pool / name).mkdir()
+    done = shell.run("demo", "--pool", str(pool))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("nothing is left: no mount, no loop device, no file")
+    assert sorted(path.name for path in pool.iterdir()) == sorted(there_before)
+
+
+def test_a_pool_that_a_driver_has_is_refused(shell: Shell, serve: Callable[..., subprocess.Popen[str]]) -> None:
+    process = serve()
+    shell.ok("rpc", "-e", f"{shell.directory}/csi.sock", "--retry", "identity", "probe")
+    done = shell.run("demo", "--pool", str(shell.directory / "pool"))
+    assert done.returncode == 1
+    assert f"(pid {process.pid})" in done.stderr
+    assert process.poll() is None
+    assert sorted(path.name for path in (shell.directory / "pool").iterdir()) == [
+        "pool.lock", "snapshots", "tmp", "volumes",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("rpc", ["NodePublishVolume", "CreateSnapshot", "DeleteVolume"])
 def test_a_failing_step_is_named_and_everything_is_taken_back(shell: Shell, rpc: str) -> None:
     plan = json.dumps([{"rpc": rpc, "action": "status:INTERNAL"}])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from examples.toy_driver import ToyDriver
-from tests.host.framework.conftest import Bench
+from tests.host.framework.conftest import Bench, mounted
 
 import moorage.framework as csi
-from moorage.spec.errors import FailedPrecondition, Unimplemented
+from moorage.host.mountinfo import find_mount
+from moorage.host.syscalls import mount as mount_system_call
+from moorage.spec.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
 pytestmark = pytest.mark.root
 
@@ -91,3 +94,72 @@ async def test_a_driver_that_formats_nothing_has_nothing_formatted(tmp_path: Pat
     finally:
         await bench.plugin.stop(1.0)
         assert bench.sweep() == []
+
+
+MS_REMOUNT_BIND_RELATIME = 0x20 | 0x1000 | 1 << 21
+
+
+@pytest.fixture
+async def directories(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path, DirectoryToy)
+    await bench.plugin.start()
+    yield bench
+    await bench.plugin.stop(1.0)
+    assert bench.sweep() == []
+
+
+def options_at(path: str) -> set[str]:
+    entry = find_mount(path)
+    assert entry is not None
+    return set(entry.options)
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown", "hidden"),
+    [
+        pytest.param(("noatime",), {"noatime"}, {"relatime"}, id="noatime"),
+        pytest.param(("strictatime",), {"rw"}, {"relatime", "noatime"}, id="strictatime"),
+        pytest.param(("nodiratime", "relatime"), {"nodiratime", "relatime"}, set(), id="nodiratime"),
+        pytest.param(("nosuid,nodev", "noexec"), {"nosuid", "nodev", "noexec", "rw"}, set(), id="several"),
+        pytest.param(("rw", "exec", "defaults", "_netdev"), {"rw"}, {"noexec"}, id="what-is-so-anyway"),
+        pytest.param(("ro", "noatime"), {"ro", "noatime"}, {"rw"}, id="ro"),
+    ],
+)
+async def test_mount_flags_are_those_of_the_bind_mount(
+    directories: Bench, flags: tuple[str, ...], shown: set[str], hidden: set[str]
+) -> None:
+    bench, capability = directories, mounted(mount_flags=flags)
+    volume = await bench.create(capability=capability)
+    for forget in (False, True):  # bound afresh, and found in place by a process that knows nothing
+        staging = await bench.stage(volume, capability)
+        target = await bench.publish(volume, capability=capability)
+        for path in (staging, target):
+            assert shown <= options_at(path)
+            assert not hidden & options_at(path)
+        if not forget:
+            await bench.restart(forget=True)
+    await bench.unpublish(volume)
+    await bench.unstage(volume)
+
+
+async def test_flags_that_were_lost_between_two_steps_are_set_again(directories: Bench) -> None:
+    bench, capability = directories, mounted(mount_flags=("noatime", "nodev"))
+    volume = await bench.create(capability=capability)
+    staging = await bench.stage(volume, capability)
+    mount_system_call(None, staging, fs_type=None, flags=MS_REMOUNT_BIND_RELATIME, data=None)
+    assert not {"noatime", "nodev"} & options_at(staging)
+    await bench.restart(forget=True)
+    await bench.stage(volume, capability)
+    assert {"noatime", "nodev"} <= options_at(staging)
+    await bench.unstage(volume)
+
+
+@pytest.mark.parametrize("flag", ["sync", "discard", "lazytime", "password=hunter2"])
+async def test_flags_that_a_bind_mount_cannot_have_are_refused(directories: Bench, flag: str) -> None:
+    volume = await directories.create()
+    with pytest.raises(InvalidArgument, match=f"'{volume}' is a directory.* noexec, ") as caught:
+        await directories.stage(volume, mounted(mount_flags=("noatime", flag)))
+    assert "hunter2" not in str(caught.value)
+    assert find_mount(directories.staging(volume)) is None
+    await directories.stage(volume)
+    await directories.unstage(volume)

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from tests.host.framework.conftest import MIB, Bench, mounted, write
 
+from moorage.framework.node_journal import NodeJournal
 from moorage.host import loop
 from moorage.host.mountinfo import find_mount
 from moorage.spec import messages as m
 from moorage.spec.errors import AlreadyExists, CsiError, FailedPrecondition, NotFound, VolumeInUse
 from moorage.spec.types import AccessMode, CapacityRange, UsageUnit, VolumeSource
+from moorage.state.journal import Journal
 
 pytestmark = pytest.mark.root
 
@@ -352,4 +354,34 @@ async def test_mount_flags_are_applied(bench: Bench) -> None:
     entry = find_mount(staging)
     assert entry is not None
     assert {"noatime", "nodev"} <= set(entry.options)
+    await bench.unstage(volume)
+
+
+ODD = mounted(mount_flags=("no-such-flag",))
+
+
+async def test_a_volume_whose_staging_was_refused_is_not_in_use(bench: Bench) -> None:
+    volume = await bench.create()
+    with pytest.raises(CsiError) as refused:
+        await bench.stage(volume, ODD)
+    assert refused.value.final
+    assert loop.find_loop(str(bench.image(volume))) is None
+    await bench.delete(volume)
+    await bench.plugin.stop(1.0)
+    journal = Journal.open(bench.directory / "state" / "journal.sqlite", owner="the test")
+    assert list(NodeJournal(journal).staged(volume)) == []
+    await journal.close()
+    await bench.restart()
+
+
+async def test_a_volume_whose_staging_was_refused_can_be_staged_in_another_way(bench: Bench) -> None:
+    volume = await bench.create()
+    with pytest.raises(CsiError):
+        await bench.stage(volume, ODD)
+    await bench.restart()
+    await bench.stage(volume)
+    write(f"{await bench.publish(volume)}/file", "kept")
+    with pytest.raises(VolumeInUse):
+        await bench.delete(volume)
+    await bench.unpublish(volume)
     await bench.unstage(volume)

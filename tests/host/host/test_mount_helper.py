@@ -6,9 +6,10 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,78 @@ def test_children_end_with_their_parent(helper: MountHelper) -> None:
         helper.statfs("/")
 
 
-def children(module: str) -> list[int]:
-    """Living children of this process that run `module`."""
+def children(module: str, *, of: int = 0) -> list[int]:
+    """Living children of a process, of this one by default, that run `module`."""
     listed = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "--ppid", str(of or os.getpid()), "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
     ).stdout
     rows = (line.split(None, 2) for line in listed.splitlines())
     return [int(row[0]) for row in rows if module in row[2] and not row[1].startswith("Z")]
+
+
+def test_bind_is_repeatable_and_finishes_readonly(helper: MountHelper, place: Path) -> None:
+    source, target = place / "s", place / "t"
+    source.mkdir()
+    target.mkdir()
+    helper.mount("src", str(source), fs_type="tmpfs")
+    assert helper.bind(str(source), str(target)) is True
+    assert helper.bind(str(source), str(target)) is False
+    assert helper.bind(str(source), str(target), readonly=True) is True
+    entry = find_mount(str(target))
+    assert entry is not None
+    assert (entry.source, "ro" in entry.options) == ("src", True)
+    with pytest.raises(OSError, match="unmount it first"):
+        helper.bind(str(place), str(target))
+
+
+def test_a_mount_that_cannot_be_told_by_its_source_is_not_left(helper: MountHelper, place: Path) -> None:
+    """mount(8) finds the device of a LABEL or a file by itself: no later call could recognise such a mount."""
+    image, target = place / "image", place / "t"
+    target.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    with pytest.raises(OSError, match=r"shows .*loop") as caught:
+        helper.mount(str(image), str(target), fs_type="ext4", with_program=True)
+    assert caught.value.errno == errno.EINVAL
+    assert find_mount(str(target)) is None
+
+
+PARENT = """
+import sys, threading, time
+from moorage.host.helper import MountHelper
+
+helper = MountHelper()
+helper.start()
+threading.Thread(target=lambda: helper.statfs(sys.argv[1], timeout_s=60.0), daemon=True).start()
+print("asking", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_busy_child_ends_with_a_parent_that_is_killed(silent_mount: Path) -> None:
+    """What nobody waits for any more must not be mounted or unmounted later, behind the back of the next driver."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(silent_mount)], stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"asking\n"
+        (pid,) = children("moorage.host.helper", of=parent.pid)
+        wait_until(lambda: waits_in_statfs(pid))
+    finally:
+        parent.kill()
+        parent.wait()
+        if parent.stdout is not None:
+            parent.stdout.close()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def waits_in_statfs(pid: int) -> bool:
+    """Whether the main thread of the child is inside statfs or fstatfs."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("137", "138")
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came to that"
+        time.sleep(0.02)

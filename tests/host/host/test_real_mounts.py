@@ -13,7 +13,7 @@ import pytest
 
 from moorage.host import loop, mount, paths, syscalls
 from moorage.host.mountinfo import find_mount, read_mounts
-from moorage.host.mountoptions import parse_mount_options
+from moorage.host.mountoptions import bind_flags, parse_mount_options
 from moorage.host.stats import filesystem_stats
 
 pytestmark = pytest.mark.root
@@ -103,6 +103,31 @@ def test_readonly_bind_keeps_the_flags_of_its_source(place: Path) -> None:
         (target / "file").write_text("x")
     (source / "file").write_text("more")
     assert (target / "file").read_text() == "more"
+
+
+@pytest.mark.parametrize("own", ["nosuid,noatime", "strictatime,ro"])
+def test_flags_are_added_to_a_bind_and_none_is_taken_away(place: Path, own: str) -> None:
+    source, target = place / "source", place / "target"
+    source.mkdir()
+    target.mkdir()
+    mount.mount_filesystem("tmp", str(source), fs_type="tmpfs", flags=parse_mount_options([own]).flags)
+    mount.bind_mount(str(source), str(target))
+    before = find_mount(str(target))
+    assert before is not None
+    for expected in (True, False):
+        assert mount.ensure_bind_flags(str(target), bind_flags(["nodev,nodiratime"])) is expected
+    entry = find_mount(str(target))
+    assert entry is not None
+    assert set(entry.options) == {*before.options, "nodev", "nodiratime"}
+    assert mount.ensure_bind_flags(str(target), bind_flags(["relatime"])) is True
+    entry = find_mount(str(target))
+    assert entry is not None
+    assert set(entry.options) == {*before.options, "nodev", "nodiratime", "relatime"} - {"noatime"}
+
+
+def test_flags_of_what_is_not_mounted_are_not_set(place: Path) -> None:
+    with pytest.raises(OSError, match="nothing is mounted"):
+        mount.ensure_bind_flags(str(place), bind_flags(["nodev"]))
 
 
 @pytest.mark.usefixtures("bind_way")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import io
 import json
@@ -12,9 +13,18 @@ from collections.abc import Iterator
 import pytest
 
 from moorage.base.log import configure
-from moorage.base.operations import Busy, OperationInterrupted, Operations, Overloaded, RunningOperation
+from moorage.base.operations import (
+    Busy,
+    OperationInterrupted,
+    Operations,
+    Overloaded,
+    RunningOperation,
+    afterwards,
+)
 from moorage.base.scrubber import SecretScrubber
 from moorage.testing.clock import VirtualClock
+
+request_id = contextvars.ContextVar("request_id", default="none")
 
 
 class Work:
@@ -180,3 +190,71 @@ async def test_drain_waits_then_reports_what_is_left() -> None:
     slow.result.set_result("volume")
     assert await operations.drain(5) == []
     await asyncio.gather(*callers)
+
+
+async def test_what_is_put_off_is_done_when_the_callers_have_their_answer() -> None:
+    operations, scrubber, order = Operations(), SecretScrubber(), list[str]()
+    request_id.set("r7")
+
+    async def work() -> str:
+        afterwards(lambda: order.append(f"put off by {request_id.get()}: {scrubber('hunter2secret')}"))
+        return "answer"
+
+    async def caller() -> None:
+        hiding = scrubber.hiding(["hunter2secret"])
+        order.append(await operations.run("v1", "same", describe="d", factory=work, within=hiding))
+
+    await asyncio.gather(caller(), caller())
+    await turn()
+    assert order == ["answer", "answer", "put off by r7: ***stripped***"]
+    assert scrubber("hunter2secret") == "hunter2secret"
+
+
+async def test_what_is_put_off_is_done_without_callers_and_from_a_thread() -> None:
+    operations, work, done = Operations(), Work(), list[str]()
+
+    async def in_thread() -> None:
+        await work()
+        await asyncio.to_thread(afterwards, lambda: done.append("late"))
+
+    caller = asyncio.create_task(operations.run("v1", "same", describe="d", factory=in_thread))
+    await turn()
+    caller.cancel()
+    await asyncio.wait([caller])
+    work.result.set_result("volume")
+    assert await operations.drain(5) == []
+    await turn()
+    assert done == ["late"]
+
+
+async def test_outside_of_operations_nothing_is_put_off() -> None:
+    operations, done, left = Operations(), list[int](), list[asyncio.Task[None]]()
+    gate = asyncio.Event()
+
+    async def stray() -> None:
+        await gate.wait()
+        afterwards(lambda: done.append(2))
+
+    async def work() -> None:
+        left.append(asyncio.create_task(stray()))
+
+    afterwards(lambda: done.append(1))
+    assert done == [1]
+    await operations.run("v1", "same", describe="d", factory=work)
+    await turn()
+    gate.set()
+    await asyncio.gather(*left)
+    assert done == [1, 2]
+
+
+async def test_what_is_more_than_an_error_reaches_the_caller() -> None:
+    class Killed(BaseException):
+        """As a test's own crash."""
+
+    async def work() -> None:
+        raise Killed
+
+    operations = Operations()
+    with pytest.raises(Killed):
+        await operations.run("v1", "same", describe="d", factory=work)
+    assert len(operations) == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -234,3 +235,41 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_an_idle_thread_keeps_nothing_alive(pool: DaemonPool) -> None:
+    class Argument:
+        """Something that can be told to be gone."""
+
+    argument = Argument()
+    gone = weakref.ref(argument)
+    await pool.call(lambda given: None, argument)
+    del argument
+    await until(lambda: gone() is None)
+
+
+async def test_an_idle_thread_is_used_before_a_new_one() -> None:
+    pool = DaemonPool("warm", 8)
+    used = {await pool.call(threading.get_ident) for _ in range(20)}
+    assert len(used) == 1
+    assert await pool.close(5) == []
+
+
+async def test_many_calls_on_few_threads_all_come_back() -> None:
+    pool = DaemonPool("few", 3)
+
+    async def caller(number: int) -> list[int]:
+        return [await pool.call(pow, number, 2) for _ in range(20)]
+
+    assert await asyncio.gather(*map(caller, range(40))) == [[number**2] * 20 for number in range(40)]
+    assert (pool.running, pool.queued) == (0, 0)
+    assert await pool.close(5) == []
+
+
+async def test_a_cancellation_raised_by_a_call_is_its_outcome(pool: DaemonPool) -> None:
+    def refuse() -> None:
+        raise asyncio.CancelledError("by the call itself")
+
+    with pytest.raises(asyncio.CancelledError, match="by the call itself"):
+        await pool.call(refuse)
+    assert await pool.call(str, 1) == "1"

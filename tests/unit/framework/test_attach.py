@@ -193,3 +193,33 @@ async def test_unpublish_waits_for_no_other_volume(controller: Controller) -> No
     await controller.call(m.ControllerUnpublishVolumeRequest(second, "node-1"))
     gate.release()
     await publishing
+
+
+async def test_the_context_tells_the_node_that_it_may_not_write(limited: Controller) -> None:
+    volume_id = await volume(limited)
+    request = attach(volume_id, readonly=True)
+    first = await limited.call(request)
+    assert first.publish_context == {"lun": "node-1", "moorage.dev/readonly": "true"}
+    assert await limited.call(request) == first
+    await limited.restart()
+    assert await limited.call(request) == first
+    (kept,) = limited.storage.content.attached.values()
+    assert kept.publish_context == {"lun": "node-1"}
+    await limited.call(m.ControllerUnpublishVolumeRequest(volume_id, "node-1"))
+    assert (await limited.call(attach(volume_id))).publish_context == {"lun": "node-1"}
+
+
+class Impostor(MemoryDriver):
+    """A publish context with a key that only the framework may set."""
+
+    def controller_publish(self, volume: csi.VolumeRecord, attachment: csi.Attachment) -> dict[str, str]:
+        super().controller_publish(volume, attachment)
+        return {"moorage.dev/readonly": "true"}
+
+
+async def test_a_driver_cannot_set_the_keys_of_the_framework(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Impostor) as impostor:
+        volume_id = await volume(impostor)
+        with pytest.raises(csi.Internal, match=r"'moorage\.dev/readonly'"):
+            await impostor.call(attach(volume_id))
+        assert not impostor.storage.content.attached

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.controller import BLOCK, MIB, Controller, attach, create
+from msgspec import structs
+from tests.support.controller import BLOCK, MIB, MOUNT, Controller, attach, create
 
 import moorage.framework as csi
 from moorage.spec import messages as m
-from moorage.spec.errors import FailedPrecondition, InvalidArgument, OutOfRange, Unavailable
+from moorage.spec.errors import AlreadyExists, FailedPrecondition, InvalidArgument, OutOfRange, Unavailable
 from moorage.spec.types import CapacityRange
-from moorage.testing.memory import MemoryDriver, TaggedDriver
+from moorage.testing.memory import MemoryConfig, MemoryDriver, MemoryStorage, TaggedDriver
 
 
 @pytest_asyncio.fixture(params=[MemoryDriver, TaggedDriver], ids=["journal", "tags"])
@@ -152,6 +153,48 @@ async def test_there_and_back_again(tuned: Controller) -> None:
         await tuned.restart()
         await tuned.call(m.ControllerModifyVolumeRequest(volume_id, {"iops": value}))
         assert tuned.storage.content.volumes[volume_id].settings == {"iops": value}
+
+
+async def test_a_creation_is_repeated_after_a_modification(tuned: Controller) -> None:
+    """What a creation is compared with are the parameters of the creation: the modification was another wish."""
+    request = create(mutable_parameters={"iops": "100"})
+    made = await tuned.call(request)
+    await tuned.call(m.ControllerModifyVolumeRequest(made.volume.volume_id, {"iops": "200", "tier": "gold"}))
+    await tuned.restart()
+    assert await tuned.call(request) == made
+    assert tuned.storage.content.volumes[made.volume.volume_id].settings == {"iops": "200", "tier": "gold"}
+    with pytest.raises(AlreadyExists, match="iops"):
+        await tuned.call(create(mutable_parameters={"iops": "300"}))
+
+
+async def test_validation_is_about_the_parameters_of_the_creation(tuned: Controller) -> None:
+    volume_id = await volume(tuned, mutable_parameters={"iops": "100"})
+    await tuned.call(m.ControllerModifyVolumeRequest(volume_id, {"iops": "200"}))
+    asked = m.ValidateVolumeCapabilitiesRequest(volume_id, volume_capabilities=(MOUNT,))
+    for value, confirmed in (("100", True), ("200", False)):
+        answer = await tuned.call(structs.replace(asked, mutable_parameters={"iops": value}))
+        assert (answer.confirmed is not None) == confirmed
+
+
+class Watchful(Tuned):
+    """Notes what it is told of a volume."""
+
+    def __init__(self, config: MemoryConfig | None = None, *, storage: MemoryStorage | None = None) -> None:
+        super().__init__(config, storage=storage)
+        self.told: list[csi.VolumeRecord] = []
+
+    def modify_volume(self, volume: csi.VolumeRecord, parameters: Mapping[str, str]) -> None:
+        self.told.append(volume)
+        super().modify_volume(volume, parameters)
+
+
+async def test_a_driver_is_told_what_was_modified(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Watchful) as watchful:
+        volume_id = await volume(watchful, mutable_parameters={"iops": "100"})
+        for value in ("gold", "lead"):
+            await watchful.call(m.ControllerModifyVolumeRequest(volume_id, {"tier": value}))
+        _, second = watchful.plugin.driver.told  # type: ignore[attr-defined]  # it is a Watchful
+        assert (second.mutable_parameters, second.modified_parameters) == ({"iops": "100"}, {"tier": "gold"})
 
 
 async def test_a_capability_that_the_driver_lacks(tuned: Controller) -> None:

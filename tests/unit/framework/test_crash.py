@@ -238,7 +238,7 @@ async def check_journal(controller: Controller) -> None:
     for row in found.get("volume", []):
         stored = content.volumes[row["volume_id"]]
         assert row["capacity_bytes"] == stored.size_bytes
-        assert row.get("mutable_parameters", {}) == stored.settings
+        assert row.get("mutable_parameters", {}) | row.get("modified_parameters", {}) == stored.settings
 
 
 JOURNAL_ONLY = {"a_name_again", "a_slow_snapshot"}

@@ -252,3 +252,41 @@ async def test_a_snapshot_may_be_called_like_a_member(either: Controller) -> Non
     single = await either.call(m.CreateSnapshotRequest(source, f"group/{source}"))
     assert single.snapshot.snapshot_id not in ids(group)
     assert len(either.storage.content.snapshots) == 2
+
+
+@pytest.mark.parametrize("driver", [MemoryDriver, TaggedDriver], ids=["journal", "tags"])
+async def test_what_the_storage_has_already_is_not_undone(tmp_path: Path, driver: type[MemoryDriver]) -> None:
+    """The driver says that somebody else has snapshots of these names: they are not ours to delete."""
+    async with Controller(tmp_path / "state", driver=driver) as controller:
+        sources = await volumes(controller)
+        for _ in range(2):
+            controller.storage.fail("create_group_snapshot", AlreadyExists("another system cut these snapshots"))
+            with pytest.raises(AlreadyExists, match="another system"):
+                await cut(controller, sources)
+        assert controller.storage.calls["delete_snapshot"] == 0
+        group = await cut(controller, sources)
+        assert set(controller.storage.content.snapshots) == set(ids(group))
+        await controller.plugin.stop()
+        assert "intent" not in await controller.rows()
+
+
+class Short(MemoryDriver):
+    """A storage system that takes a member for a snapshot that it has already."""
+
+    def create_group_snapshot(
+        self, group: csi.NewGroupSnapshot, sources: tuple[csi.VolumeRecord, ...]
+    ) -> tuple[csi.Snapshot, ...] | None:
+        made = super().create_group_snapshot(group, sources) or ()
+        known = next((stored.snapshot for stored in self.storage.content.snapshots.values()), made[0])
+        return (structs.replace(made[0], snapshot_id=known.snapshot_id), *made[1:])
+
+
+async def test_somebody_elses_snapshot_survives_a_group_that_took_it_for_a_member(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Short) as short:
+        sources = await volumes(short)
+        other = (await short.call(m.CreateSnapshotRequest(sources[0], "other"))).snapshot
+        with pytest.raises(csi.Internal, match="'other'"):
+            await cut(short, sources)
+        assert set(short.storage.content.snapshots) == {other.snapshot_id}
+        await short.plugin.stop()
+        assert "intent" not in await short.rows()

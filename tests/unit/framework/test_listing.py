@@ -11,6 +11,7 @@ import pytest_asyncio
 from tests.support.controller import BLOCK, MIB, MOUNT, SHARED, Controller, attach, create
 
 import moorage.framework as csi
+from moorage.framework.sizing import minimum_bytes
 from moorage.spec import messages as m
 from moorage.spec.errors import BadToken, VolumeNotFound
 from moorage.spec.types import AccessMode, HealthEntry, VolumeCapability, VolumeHealthStatus
@@ -122,14 +123,14 @@ class Overdrawn(MemoryDriver):
 
     def capacity(self, query: csi.CapacityQuery) -> csi.Capacity:
         self.asked = query
-        return csi.Capacity(available_bytes=-5, maximum_volume_bytes=7, minimum_volume_bytes=3)
+        return csi.Capacity(available_bytes=-5, maximum_volume_bytes=7 * MIB, minimum_volume_bytes=3 * MIB)
 
 
 async def test_capacity_is_never_negative_and_the_question_is_clean(tmp_path: Path) -> None:
     async with Controller(tmp_path / "state", driver=Overdrawn) as overdrawn:
         zone = csi.Topology({"zone": "a"})
         request = m.GetCapacityRequest((BLOCK,), {"tier": "a", "csi.storage.k8s.io/pvc/name": "x"}, zone)
-        assert await overdrawn.call(request) == m.GetCapacityResponse(0, 7, 3)
+        assert await overdrawn.call(request) == m.GetCapacityResponse(0, 7 * MIB, 3 * MIB)
         driver = overdrawn.plugin.driver
         assert isinstance(driver, Overdrawn)
         assert driver.asked == csi.CapacityQuery(volume_capabilities=(BLOCK,), parameters={"tier": "a"}, topology=zone)
@@ -158,3 +159,16 @@ async def test_health_lists_only_what_is_wrong(tmp_path: Path) -> None:
             assert (health.volume_id, len(health.health_statuses)) == (volume_id, int(volume_id in ill))
         with pytest.raises(VolumeNotFound):
             await ailing.call(m.ControllerGetVolumeHealthRequest("none"))
+
+
+class Generous(MemoryDriver):
+    """Says that a volume may have one byte."""
+
+    def capacity(self, query: csi.CapacityQuery) -> csi.Capacity:
+        return csi.Capacity(available_bytes=MIB, minimum_volume_bytes=1)
+
+
+async def test_the_least_size_told_is_one_that_a_volume_can_have(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Generous) as generous:
+        told = (await generous.call(m.GetCapacityRequest((MOUNT,)))).minimum_volume_size
+        assert told == minimum_bytes(generous.plugin.driver, (MOUNT,))

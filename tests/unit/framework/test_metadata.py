@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import errno
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from tests.support.controller import Controller, create
@@ -24,9 +27,21 @@ class Tracking(MemoryDriver):
 
     count = 20
     kind = "list"
+    reads = 0
+    threads: ClassVar[set[int]] = set()
+    closed = threading.Event()
+    trouble: Exception | None = None
 
-    def ranges(self) -> Iterable[BlockMetadata]:
-        return (BlockMetadata(2 * number * BLOCK_BYTES, BLOCK_BYTES) for number in range(self.count))
+    def ranges(self) -> Iterator[BlockMetadata]:
+        try:
+            for number in range(self.count):
+                self.reads += 1
+                self.threads.add(threading.get_ident())
+                if self.trouble is not None and number == self.count // 2:
+                    raise self.trouble
+                yield BlockMetadata(2 * number * BLOCK_BYTES, BLOCK_BYTES)
+        finally:
+            self.closed.set()
 
     async def slowly(self) -> AsyncIterator[BlockMetadata]:
         for block in self.ranges():
@@ -72,6 +87,42 @@ async def test_ranges_come_in_bounded_messages(tracking: Controller, kind: str, 
     assert [block.byte_offset for message in messages for block in message.block_metadata] == list(range(0, 4000, 200))
     assert {message.volume_capacity_bytes for message in messages} == {CAPACITY}
     assert {message.block_metadata_type for message in messages} == {BlockMetadataType.FIXED_LENGTH}
+
+
+async def begun(tracking: Controller, results: int) -> AsyncIterator[m.GetMetadataAllocatedResponse]:
+    handler: Any = tracking.plugin.handlers["GetMetadataAllocated"]
+    stream: AsyncIterator[m.GetMetadataAllocatedResponse] = handler(
+        m.GetMetadataAllocatedRequest(await snapshot(tracking), 0, results)
+    )
+    return stream
+
+
+async def test_a_plain_generator_is_read_off_the_event_loop_and_no_further_than_needed(tracking: Controller) -> None:
+    made: Any = tracking.plugin.driver
+    made.kind, made.count, made.threads, made.closed = "generator", 5 * MESSAGE_RANGES, set(), threading.Event()
+    stream: Any = await begun(tracking, 10)
+    await anext(stream)
+    assert threading.get_ident() not in made.threads
+    assert made.reads <= MESSAGE_RANGES + 1
+    assert not made.closed.is_set()
+    await stream.aclose()
+    assert made.closed.is_set()
+    assert threading.get_ident() not in made.threads
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [(OSError(errno.ENOSPC, "full"), csi.ResourceExhausted), (csi.DataLoss("rotten"), csi.DataLoss)],
+    ids=["system", "driver"],
+)
+@pytest.mark.parametrize("kind", ["generator", "async"])
+async def test_trouble_in_the_middle_of_a_stream(
+    tracking: Controller, kind: str, trouble: Exception, error: type[csi.CsiError]
+) -> None:
+    made: Any = tracking.plugin.driver
+    made.kind, made.trouble = kind, trouble
+    with pytest.raises(error):
+        await tracking.messages(m.GetMetadataAllocatedRequest(await snapshot(tracking)))
 
 
 @pytest.mark.parametrize(

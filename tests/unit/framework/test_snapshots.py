@@ -17,10 +17,12 @@ from moorage.spec.errors import (
     AlreadyExists,
     FailedPrecondition,
     OperationPending,
+    ResourceExhausted,
     SnapshotNotFound,
     Unavailable,
     VolumeNotFound,
 )
+from moorage.spec.types import TopologyRequirement
 from moorage.testing.memory import MemoryDriver
 
 
@@ -231,3 +233,32 @@ async def test_missing_objects(controller: Controller) -> None:
         await controller.call(m.GetSnapshotRequest("none"))
     with pytest.raises(SnapshotNotFound, match="'none'"):
         await controller.call(restore("copy", "none"))
+
+
+HERE, ELSEWHERE = csi.Topology({"zone": "a"}), csi.Topology({"zone": "b"})
+
+
+class Zoned(MemoryDriver):
+    """All snapshots are in one zone, whatever is asked for."""
+
+    topology_aware = True
+    snapshot_topology = True
+
+    def node_info(self) -> csi.NodeInfo:
+        return csi.NodeInfo(node_id="node-1", topology=HERE)
+
+    def create_snapshot(self, snapshot: csi.NewSnapshot, source: csi.VolumeRecord) -> csi.Snapshot | None:
+        made = super().create_snapshot(snapshot, source)
+        return structs.replace(made, accessible_topology=(HERE,)) if made is not None else None
+
+
+async def test_a_snapshot_that_cannot_be_used_where_it_must_is_undone(tmp_path: Path) -> None:
+    async with Controller(tmp_path / "state", driver=Zoned) as zoned:
+        source = await volume(zoned)
+        with pytest.raises(ResourceExhausted, match="zone: a"):
+            await cut(zoned, source, accessibility_requirements=TopologyRequirement(requisite=(ELSEWHERE,)))
+        assert not zoned.storage.content.snapshots
+        wanted = TopologyRequirement(requisite=(HERE, ELSEWHERE), preferred=(ELSEWHERE,))
+        made = await cut(zoned, source, accessibility_requirements=wanted)
+        assert made.accessible_topology == (HERE,)
+        assert await cut(zoned, source, accessibility_requirements=TopologyRequirement(preferred=(ELSEWHERE,))) == made

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from tests.support.controller import MIB
+from tests.support.controller import MIB, Controller, create
 
 import moorage.framework as csi
 from moorage.framework.invoke import Invoker
 from moorage.framework.store import Intent
 from moorage.framework.tag_store import TagStore
 from moorage.framework.tags import derived_id, snapshot_tags, volume_tags
+from moorage.spec import messages as m
+from moorage.spec.errors import AlreadyExists, Unavailable
+from moorage.spec.types import CapacityRange
 from moorage.testing.memory import MemoryStorage, StoredSnapshot, StoredVolume, TaggedDriver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,3 +70,50 @@ async def test_a_group_is_what_its_members_say(members: int) -> None:
             parameters={"a": "b"},
             deleting=members < 2,
         )
+
+
+class Generous(TaggedDriver):
+    """Rounds sizes as it likes."""
+
+    given = 12 * MIB
+
+    def create_volume(self, volume: csi.NewVolume) -> csi.Volume:
+        super().create_volume(volume)
+        stored = self.storage.content.volumes[volume.volume_id]
+        stored.size_bytes = self.given
+        return csi.Volume(stored.volume_id, stored.size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        pytest.param(CapacityRange(8 * MIB), True, id="at-least-less"),
+        pytest.param(CapacityRange(8 * MIB, 12 * MIB), True, id="up-to-this"),
+        pytest.param(CapacityRange(0, 16 * MIB), True, id="at-most-more"),
+        pytest.param(CapacityRange(12 * MIB, 12 * MIB), True, id="exactly-this"),
+        pytest.param(None, True, id="any"),
+        pytest.param(CapacityRange(8 * MIB, 8 * MIB), False, id="at-most-less"),
+        pytest.param(CapacityRange(16 * MIB), False, id="at-least-more"),
+    ],
+)
+async def test_after_a_lost_reply_the_size_that_was_given_is_what_counts(
+    tmp_path: Path, wanted: CapacityRange | None, *, fits: bool
+) -> None:
+    """Neither the size that was wished for, which nobody remembers, nor the chosen one: see the specification,
+    CreateVolume, "incompatible with the specified capacity_range". What is refused can still be found and deleted."""
+    async with Controller(tmp_path / "state", driver=Generous) as controller:
+        controller.storage.fail("create_volume", Unavailable("the reply is lost"), after=True)
+        with pytest.raises(Unavailable):
+            await controller.call(create(size=8 * MIB))
+        (stored_now,) = controller.storage.content.volumes.values()
+        stored_now.size_bytes = Generous.given
+        await controller.restart()
+        again = create(capacity_range=wanted)
+        if fits:
+            assert (await controller.call(again)).volume.capacity_bytes == Generous.given
+        else:
+            with pytest.raises(AlreadyExists, match=str(Generous.given)):
+                await controller.call(again)
+        (listed,) = (await controller.call(m.ListVolumesRequest())).entries
+        await controller.call(m.DeleteVolumeRequest(listed.volume.volume_id))
+        assert not controller.storage.content.volumes

@@ -24,6 +24,7 @@ TABLE: list[tuple[Exception, Code | None]] = [
     (OperationInterrupted("x"), Code.UNAVAILABLE),
     (FilesystemError("x"), Code.FAILED_PRECONDITION),
     (OSError(errno.ENOSPC, "secret"), Code.RESOURCE_EXHAUSTED),
+    (OSError(errno.EFBIG, "secret"), Code.OUT_OF_RANGE),
     (OSError(errno.EDQUOT, "secret"), Code.RESOURCE_EXHAUSTED),
     (OSError(errno.EIO, "secret"), Code.UNAVAILABLE),
     (OSError(errno.ESTALE, "secret"), Code.UNAVAILABLE),

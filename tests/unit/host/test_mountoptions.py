@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from moorage.host import mountoptions as mo
-from moorage.host.mountoptions import flags_of_entry, flags_of_statvfs, parse_mount_options, split_options
+from moorage.host.mountoptions import (
+    added_to_bind,
+    bind_flags,
+    flags_of_entry,
+    flags_of_statvfs,
+    parse_mount_options,
+    split_options,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,26 @@ def test_flags_to_repeat_at_a_remount() -> None:
     expected = mo.MS_RDONLY | mo.MS_NOSUID | mo.MS_NOEXEC | mo.MS_RELATIME
     assert flags_of_entry(("ro", "nosuid", "noexec", "relatime")) == expected
     assert flags_of_statvfs(0x1 | 0x2 | 0x8 | 0x1000) == expected
+
+
+def test_a_mount_without_a_word_on_access_times_keeps_them_strictly() -> None:
+    assert flags_of_entry(("rw", "nodev")) == mo.MS_NODEV | mo.MS_STRICTATIME
+
+
+@pytest.mark.parametrize("option", ["sync", "lazytime", "mand", "discard", "rw,password=hunter2"])
+def test_options_of_a_file_system_are_none_of_a_bind(option: str) -> None:
+    with pytest.raises(ValueError, match="nosuid") as caught:
+        bind_flags(["ro", option])
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("present", "flags", "together"),
+    [
+        pytest.param(mo.MS_NOATIME, mo.MS_NODEV, mo.MS_NOATIME | mo.MS_NODEV, id="kept"),
+        pytest.param(mo.MS_NOATIME | mo.MS_RDONLY, mo.MS_STRICTATIME, mo.MS_STRICTATIME | mo.MS_RDONLY, id="atime"),
+        pytest.param(mo.MS_RELATIME, mo.MS_NODIRATIME, mo.MS_RELATIME | mo.MS_NODIRATIME, id="nodiratime"),
+    ],
+)
+def test_flags_added_to_a_bind(present: int, flags: int, together: int) -> None:
+    assert added_to_bind(present, flags) == together

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.orchestrator.memory_driver import Fault, OrchestratorKilled
-from tests.unit.orchestrator.setting import BLOCK, MIB, Desk, a_desk, a_wish
+from tests.unit.orchestrator.memory_driver import Fault, MemoryDriver, OrchestratorKilled
+from tests.unit.orchestrator.setting import BLOCK, MIB, Desk, a_desk, a_wish, declared
 
 from moorage.orchestrator.model import OrchestratorError, Presence
 from moorage.orchestrator.volumes import NewVolume
@@ -296,6 +296,60 @@ async def test_asking_for_the_same_size_again_tries_the_node_again(desk: Desk) -
     desk.driver.faults.append(Fault("NodeExpandVolume", "before", errors.Internal("hiccup")))
     with pytest.raises(OrchestratorError, match="hiccup"):
         await desk.volumes.expand("data", 128 * MIB)
+    await desk.volumes.expand("data", 128 * MIB)
+    (stored,) = desk.driver.volumes.values()
+    assert stored.node_size_bytes == 128 * MIB
+
+
+async def test_a_growth_asked_for_again_shows_the_true_size_meanwhile(desk: Desk) -> None:
+    await desk.volumes.create(a_wish())
+    await desk.volumes.mount("data", "/a")
+    for turn in range(2):
+        desk.driver.faults.append(Fault("NodeExpandVolume", "before", errors.OutOfRange("beyond the node's limit")))
+        with pytest.raises(OrchestratorError, match="beyond the node's limit"):
+            await desk.volumes.expand("data", 128 * MIB)
+        assert (await desk.volumes.get("data")).actual.capacity_bytes == 128 * MIB, turn
+    for rpc in ("ControllerExpandVolume", "NodeExpandVolume"):  # whichever comes first
+        desk.driver.faults.append(Fault(rpc, "before", OrchestratorKilled()))
+    with pytest.raises(OrchestratorKilled):
+        await desk.volumes.expand("data", 128 * MIB)
+    assert (await desk.volumes.get("data")).actual.capacity_bytes == 128 * MIB
+
+
+@pytest.mark.parametrize("error", [errors.OutOfRange("no room"), errors.FailedPrecondition("not now")])
+@pytest.mark.parametrize("by_controller", [True, False])
+async def test_a_growth_that_was_refused_without_staging_is_tried_at_the_next_mount(
+    tmp_path: Path, by_controller: bool, error: errors.CsiError
+) -> None:
+    capable = declared("create", *(["expand"] if by_controller else []), node_expands=True)
+    desk = a_desk(tmp_path, driver=MemoryDriver(capable))
+    await desk.register()
+    await desk.volumes.create(a_wish())
+    await desk.volumes.mount("data", "/a")
+    desk.driver.faults.append(Fault("NodeExpandVolume", "before", error))
+    with pytest.raises(OrchestratorError, match=error.message):
+        await desk.volumes.expand("data", 128 * MIB)
+    (stored,) = desk.driver.volumes.values()
+    await desk.volumes.mount("data", "/b")
+    assert stored.node_size_bytes == 0, "another place is no new start"
+    if by_controller:  # else the volume is as large as before, and nobody wants it larger any more
+        await desk.volumes.unmount("data")
+        await desk.volumes.mount("data", "/a")
+    else:
+        await desk.volumes.expand("data", 128 * MIB)
+    assert stored.node_size_bytes == 128 * MIB
+    assert (await desk.volumes.get("data")).actual.capacity_bytes == 128 * MIB
+
+
+async def test_a_refused_growth_of_a_driver_that_grows_on_the_node_only_is_an_error_each_time(tmp_path: Path) -> None:
+    desk = a_desk(tmp_path, driver=MemoryDriver(declared("create", "stage", node_expands=True)))
+    await desk.register()
+    await desk.volumes.create(a_wish())
+    await desk.volumes.mount("data", "/a")
+    for _ in range(2):
+        desk.driver.faults.append(Fault("NodeExpandVolume", "before", errors.OutOfRange("no room")))
+        with pytest.raises(OrchestratorError, match="no room"):
+            await desk.volumes.expand("data", 128 * MIB)
     await desk.volumes.expand("data", 128 * MIB)
     (stored,) = desk.driver.volumes.values()
     assert stored.node_size_bytes == 128 * MIB

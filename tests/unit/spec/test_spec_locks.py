@@ -78,3 +78,18 @@ def test_every_rpc_that_changes_something_holds_a_key() -> None:
     changing = {name for name in RPCS if not name.startswith(looking)}
     assert changing <= set(_KEYS)
     assert set(_KEYS) - changing == {"GetMetadataAllocated", "GetMetadataDelta"}
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/a//b/", "target path '/a/b'"),
+        ("//a/./b", "target path '/a/b'"),
+        ("/a/c/../b", "target path '/a/b'"),
+        ("/a/b ", "target path '/a/b '"),
+        ("a//b", "target path 'a//b'"),
+    ],
+)
+def test_target_path_has_one_key_however_it_is_written(path: str, key: str) -> None:
+    alone, _ = lock_keys(RPCS["NodeUnpublishVolume"], m.NodeUnpublishVolumeRequest("v", path))
+    assert alone[1] == key

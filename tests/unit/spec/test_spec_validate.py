@@ -8,9 +8,12 @@ import pytest
 from msgspec import Struct, structs
 
 from moorage.spec import messages as m
+from moorage.spec import validate
 from moorage.spec.capabilities import Declared
 from moorage.spec.errors import Code, CsiError, InvalidArgument, OutOfRange
-from moorage.spec.rules import BY_REQUEST, RPCS
+from moorage.spec.messages import Confirmed
+from moorage.spec.responses import response_problems
+from moorage.spec.rules import BY_REQUEST, RPCS, Rpc
 from moorage.spec.types import (
     AccessMode,
     BlockAccess,
@@ -336,3 +339,33 @@ def test_offsets_raise_their_own_error() -> None:
 def test_block_volumes_pass() -> None:
     block = VolumeCapability(AccessMode.MULTI_NODE_MULTI_WRITER, BlockAccess())
     assert code_of(changed("NodePublishVolume", volume_capability=block)) is OK
+
+
+# --- what is to be confirmed ---
+
+TO_CONFIRM = {
+    "volume_context": {"k": "v"},
+    "parameters": {"k": "v"},
+    "mutable_parameters": {"k": "v"},
+}
+
+
+@pytest.mark.parametrize("field", TO_CONFIRM)
+def test_what_cannot_be_echoed_is_refused_by_its_name(field: str) -> None:
+    fields: dict[str, object] = {**TO_CONFIRM, field: {"k": "v" * 5000}}
+    with pytest.raises(InvalidArgument, match=f"{field} .*5001 bytes.*4096"):
+        check_request(RPCS["ValidateVolumeCapabilities"], changed("ValidateVolumeCapabilities", **fields), FULL)
+
+
+def test_an_echo_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[object] = []
+
+    def judge(rpc: Rpc, response: Any, declared: Declared | None = None) -> list[str]:
+        judged.append(response.confirmed)
+        return response_problems(rpc, response, declared)
+
+    monkeypatch.setattr(validate, "response_problems", judge)
+    request = changed("ValidateVolumeCapabilities", **TO_CONFIRM)
+    check_request(RPCS["ValidateVolumeCapabilities"], request, FULL)
+    (confirmed,) = judged
+    assert confirmed == Confirmed(**{name: getattr(request, name) for name in Confirmed.__struct_fields__})

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from moorage.state.database import Database
 from moorage.state.errors import (
     JournalClosed,
     JournalDamaged,
+    JournalError,
     JournalLocked,
     JournalOnNetwork,
     JournalTooNew,
@@ -26,7 +27,7 @@ from moorage.state.errors import (
     JournalUnusable,
     NameTaken,
 )
-from moorage.state.journal import Delete, Journal, Put, Record
+from moorage.state.journal import Change, Delete, Journal, Put, Record
 
 
 def record(
@@ -169,6 +170,87 @@ async def test_threads_write_too(journal: Journal) -> None:
 
     await asyncio.to_thread(body)
     assert journal.count("volume") == 1
+
+
+async def test_threads_share_commits_and_lose_nothing(journal: Journal) -> None:
+    def writer(number: int) -> None:
+        for turn in range(10):
+            journal.write_sync(Put(record(f"{number}-{turn}")))
+            assert journal.get("volume", f"{number}-{turn}") is not None
+
+    async def task(number: int) -> None:
+        for turn in range(10):
+            await journal.write(Put(record(f"task-{number}-{turn}")))
+
+    await asyncio.gather(*(asyncio.to_thread(writer, number) for number in range(4)), *map(task, range(32)))
+    assert journal.count("volume") == 360
+    assert journal.stats.writes == 360
+    assert journal.stats.commits <= 120
+    again = await reopened(journal)
+    assert again.count("volume") == 360
+    await again.close()
+
+
+async def test_what_arrives_while_a_thread_commits_is_one_commit(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, opened, commit = threading.Event(), threading.Event(), Database.commit
+
+    def held(database: Database, transactions: Sequence[Sequence[Change]]) -> list[JournalError | None]:
+        entered.set()
+        assert opened.wait(20)
+        return commit(database, transactions)
+
+    monkeypatch.setattr(Database, "commit", held)
+    leader = asyncio.create_task(asyncio.to_thread(journal.write_sync, Put(record("first"))))
+    await asyncio.to_thread(entered.wait, 20)
+    tasks = [asyncio.create_task(journal.write(Put(record(f"task-{number}")))) for number in range(5)]
+    thread = asyncio.create_task(asyncio.to_thread(journal.write_sync, Put(record("thread"))))
+    async with asyncio.timeout(20):
+        while len(journal._jobs) < 6:
+            await asyncio.sleep(0.001)
+    assert journal.count("volume") == 0
+    opened.set()
+    await asyncio.gather(leader, thread, *tasks)
+    assert journal.count("volume") == 7
+    assert journal.stats.commits == 2
+
+
+async def test_a_write_in_a_thread_without_a_loop_blocks_there(journal: Journal) -> None:
+    def body() -> None:
+        with pytest.raises(StopIteration):
+            journal.write(Put(record("v1"))).send(None)
+        assert journal.count("volume") == 1
+
+    await asyncio.to_thread(body)
+
+
+async def test_close_waits_for_the_thread_that_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, opened, commit = threading.Event(), threading.Event(), Database.commit
+
+    def held(database: Database, transactions: Sequence[Sequence[Change]]) -> list[JournalError | None]:
+        entered.set()
+        assert opened.wait(20)
+        return commit(database, transactions)
+
+    monkeypatch.setattr(Database, "commit", held)
+    journal = Journal.open(path, owner="a test")
+    leader = asyncio.create_task(asyncio.to_thread(journal.write_sync, Put(record("v1"))))
+    await asyncio.to_thread(entered.wait, 20)
+    waiting = asyncio.create_task(journal.write(Put(record("v2"))))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(journal.close())
+    async with asyncio.timeout(20):
+        while not journal._closed:
+            await asyncio.sleep(0.001)
+    with pytest.raises(JournalClosed):
+        journal.write_sync(Put(record("v3")))
+    assert not closing.done()
+    opened.set()
+    await asyncio.gather(leader, waiting, closing)
+    again = Journal.open(path, owner="a test")
+    assert [item.id for item in again.page("volume")] == ["v1", "v2"]
+    await again.close()
 
 
 async def test_checkpoint_makes_the_main_file_complete(journal: Journal, tmp_path: Path) -> None:

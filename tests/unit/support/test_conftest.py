@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.tiers import MAY_SKIP
 
 ROOT = Path(__file__).resolve().parents[3]
 SKIPS = """
@@ -66,6 +67,13 @@ def test_a_skip_fails_where_skipping_is_forbidden(tmp_path: Path, source: str, r
     code, output = run_pytest(tmp_path, source, no_skip=True)
     assert code != 0
     assert f"this test was skipped: {reason}" in output
+
+
+@pytest.mark.parametrize("reason", sorted(MAY_SKIP))
+def test_a_skip_on_the_list_is_allowed_everywhere(tmp_path: Path, reason: str) -> None:
+    code, output = run_pytest(tmp_path, SKIPS.replace("no such hardware", reason), no_skip=True)
+    assert code == 0
+    assert f"1 passed; 1 skipped: {reason}" in output
 
 
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:

@@ -56,4 +56,5 @@ def test_the_account_names_what_ran_and_why_the_rest_did_not() -> None:
         ["unit", "2 passed, 1 failed"],
         ["contract", "no test selected"],
         ["host", "1 skipped: needs root"],
+        ["cluster", "no test selected"],
     ]

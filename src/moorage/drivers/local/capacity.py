@@ -33,22 +33,23 @@ def offer(
     allocation: Allocation,
     promised_bytes: int,
     overcommit_percent: int,
-    largest_bytes: int,
+    largest_bytes: int | None,
     limit_bytes: int,
     minimum_bytes: int,
 ) -> Capacity:
-    """The answer of GetCapacity."""
+    """The answer of GetCapacity. `largest_bytes` is the storage's own limit of one volume, None where it has none."""
     reservable = can_reserve_bytes(stats)
     available = reservable if allocation == "reserved" else stats.available_bytes
-    largest = min(largest_bytes, limit_bytes or largest_bytes)
+    bounds = [bound for bound in (largest_bytes, limit_bytes or None) if bound is not None]
     limit = promised_limit_bytes(stats.total_bytes, overcommit_percent)
     if limit is not None:
         available = max(0, limit - promised_bytes)
         if allocation == "reserved":
             available = min(available, reservable)
-        largest = min(largest, available)
+        bounds.append(available)
     if allocation == "reserved":
-        largest = min(largest, reservable)
+        bounds.append(reservable)
+    largest = min(bounds, default=None)
     return Capacity(available_bytes=available, maximum_volume_bytes=largest, minimum_volume_bytes=minimum_bytes)
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct, field
 
-from moorage.framework.config import Config, Option, Size
+from moorage.framework.config import Config, ConfigError, Option, Size
 
 BackendName = Literal["image", "subvolume", "directory"]
 Allocation = Literal["thin", "reserved"]
@@ -72,17 +72,24 @@ class LocalConfig(Config):
     snapshot_topology: Annotated[bool, Option("say where snapshots are reachable (CSI 1.13, alpha)")] = False
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("overcommit_percent", self.overcommit_percent),
-            ("max_volume_size", self.max_volume_size),
-            ("volume_limit", self.volume_limit),
-            ("attach_limit", self.attach_limit),
-        ):
-            if value < 0:
-                raise ValueError(f"{name} is {value}; use 0 for no limit or a positive number")
+        problems = [
+            f"{name} is {value}; use 0 for no limit or a positive number"
+            for name, value in (
+                ("overcommit_percent", self.overcommit_percent),
+                ("max_volume_size", self.max_volume_size),
+                ("volume_limit", self.volume_limit),
+                ("attach_limit", self.attach_limit),
+            )
+            if value < 0
+        ]
         if not self.node_id or len(self.node_id.encode()) > 256:
-            raise ValueError("node_id must have 1 to 256 bytes; use --node-id ID")
-        parse_pools(self.pool, self.backend)
+            problems.append("node_id must have 1 to 256 bytes; use --node-id ID")
+        try:
+            parse_pools(self.pool, self.backend)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(*problems)
 
     @property
     def pools(self) -> tuple[PoolSetting, ...]:
@@ -96,43 +103,47 @@ class LocalConfig(Config):
 
 
 def parse_pools(pools: Sequence[str], backends: Sequence[str] = ()) -> tuple[PoolSetting, ...]:
-    """Read `DIR` and `NAME=DIR` with their backends; raises ValueError with a sentence.
+    """Read `DIR` and `NAME=DIR` with their backends; raises ConfigError with a sentence for each problem.
 
     One pool may go without a name; it is then called `default`.
     """
-    if not pools:
-        raise ValueError("no pool is given; use --pool DIR")
+    problems = [] if pools else ["no pool is given; use --pool DIR"]
     named: dict[str, Path] = {}
     for text in pools:
         name, directory = _split_pool(text)
-        if name in named:
-            hint = "; give further pools a name: NAME=DIR" if name == DEFAULT_POOL else ""
-            raise ValueError(f"pool {name!r} is given twice{hint}")
-        if directory in named.values():
-            raise ValueError(f"directory {directory} is given as two pools; keep one")
-        named[name] = directory
-    chosen = _parse_backends(backends, tuple(named))
-    return tuple(PoolSetting(name, path, chosen.get(name, "auto")) for name, path in named.items())
-
-
-def _split_pool(text: str) -> tuple[str, Path]:
-    name, equals, directory = text.partition("=")
-    if not equals or "/" in name:  # a directory may have '=' in its name
-        name, directory = DEFAULT_POOL, text
-    if not _POOL_NAME.match(name):
-        raise ValueError(f"pool name {name!r} is not made of letters, digits, '.', '_' and '-'")
-    if not directory.startswith("/") or "\0" in directory:
-        raise ValueError(f"pool {name!r} is at {directory!r}, which is no absolute path; give DIR or NAME=DIR")
-    return name, Path(directory)
-
-
-def _parse_backends(backends: Sequence[str], pools: tuple[str, ...]) -> dict[str, str]:
+        if problem := _pool_problem(name, directory, named):
+            problems.append(problem)
+        named.setdefault(name, Path(directory))
     chosen: dict[str, str] = {}
     for text in backends:
         name, equals, backend = text.rpartition("=")
         if backend not in _BACKENDS:
-            raise ValueError(f"backend {backend!r} is not one of {', '.join(_BACKENDS)}")
-        if equals and name not in pools:
-            raise ValueError(f"backend is set for pool {name!r}, which is not given; use --pool {name}=DIR")
-        chosen.update(dict.fromkeys((name,) if equals else pools, backend))
-    return chosen
+            problems.append(f"backend {backend!r} is not one of {', '.join(_BACKENDS)}")
+        elif equals and name not in named:
+            problems.append(f"backend is set for pool {name!r}, which is not given; use --pool {name}=DIR")
+        else:
+            chosen.update(dict.fromkeys((name,) if equals else named, backend))
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(PoolSetting(name, path, chosen.get(name, "auto")) for name, path in named.items())
+
+
+def _split_pool(text: str) -> tuple[str, str]:
+    name, equals, directory = text.partition("=")
+    if not equals or "/" in name:  # a directory may have '=' in its name
+        return DEFAULT_POOL, text
+    return name, directory
+
+
+def _pool_problem(name: str, directory: str, others: Mapping[str, Path]) -> str:
+    """What is wrong with a pool beside those given before it, as a sentence; empty when nothing is."""
+    if not _POOL_NAME.match(name):
+        return f"pool name {name!r} is not made of letters, digits, '.', '_' and '-'"
+    if not directory.startswith("/") or "\0" in directory:
+        return f"pool {name!r} is at {directory!r}, which is no absolute path; give DIR or NAME=DIR"
+    if name in others:
+        hint = "; give further pools a name: NAME=DIR" if name == DEFAULT_POOL else ""
+        return f"pool {name!r} is given twice{hint}"
+    if Path(directory) in others.values():
+        return f"directory {directory} is given as two pools; keep one"
+    return ""

@@ -46,6 +46,7 @@ NAME: Final = "local.csi.moorage.dev"
 TOPOLOGY_KEY: Final = f"topology.{NAME}/node"
 
 _ATTACHING: Final = frozenset({"controller_publish", "controller_unpublish", "attach_limit"})
+_OWNER: Final = f"moorage serve {NAME}"
 _IMAGES_ONLY: Final = frozenset({"create_group_snapshot", "allocated_blocks", "changed_blocks"})
 
 
@@ -94,12 +95,16 @@ class LocalDriver(Driver):
         return attaching | (frozenset() if self._privileged else _IMAGES_ONLY)
 
     def start(self) -> None:
-        """Open the pools and clear away what killed processes left."""
-        self._pools.open()
+        """Open the pools and clear away what killed processes left. Raises PoolInUse."""
+        self._pools.open(owner=_OWNER)
+
+    def stop(self) -> None:
+        """Let other processes have the pools."""
+        self._pools.close()
 
     def probe(self) -> bool:
         """Ready when the default pool can be used; one that came late is opened."""
-        self._pools.open_late()
+        self._pools.open_late(owner=_OWNER)
         return self._pools.default.trouble() is None
 
     # --- volumes ---

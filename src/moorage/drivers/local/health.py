@@ -12,7 +12,7 @@ from moorage.drivers.local.backend import IMAGE
 from moorage.drivers.local.capacity import is_nearly_full
 from moorage.drivers.local.pool import Pool
 from moorage.drivers.local.pools import Pools
-from moorage.drivers.local.use import image_uses
+from moorage.drivers.local.use import Sight, image_uses
 from moorage.host.mountinfo import find_mount
 from moorage.spec.errors import DataLoss, Unavailable, VolumeNotFound
 from moorage.spec.types import HealthEntry, StorageBackendHealth, StorageHealthStatus, VolumeHealthStatus
@@ -44,22 +44,23 @@ def volume_health(pools: Pools, volume_id: str, *, recorded: bool) -> tuple[Heal
         entries.append(HealthEntry(status, "ContentDamaged", f"the volume is damaged: {damage.reason}"))
     elif volume.backend == "image":
         with suppress(FileNotFoundError):  # deleted since the look above
-            entries += _stopped(image_uses([place / IMAGE])[0].mount_points)
+            sight = pools.glance.take()
+            entries += _stopped(image_uses([place / IMAGE], sight=sight)[0].mount_points, sight)
     entries += [HealthEntry(VolumeHealthStatus.DEGRADED, reason, text) for reason, text in pool_problems(pool)]
     return tuple(entries)
 
 
-def _stopped(mount_points: Iterable[str]) -> list[HealthEntry]:
+def _stopped(mount_points: Iterable[str], sight: Sight) -> list[HealthEntry]:
     """A file system that the kernel stopped by itself, after an error: read-only (ext, btrfs) or shut down (xfs)."""
     for point in mount_points:
-        if _is_stopped(point):
+        if _is_stopped(point, sight):
             text = f"the file system at {point} was stopped by the kernel after an error; unstage the volume, check it"
             return [HealthEntry(VolumeHealthStatus.INACCESSIBLE, "FilesystemStopped", text)]
     return []
 
 
-def _is_stopped(point: str) -> bool:
-    entry = find_mount(point)
+def _is_stopped(point: str, sight: Sight) -> bool:
+    entry = find_mount(point, mounts=sight.mounts)
     if entry is not None and _STOPPED & set(entry.super_options):
         return True
     if entry is not None and "ro" in entry.super_options and "ro" not in entry.options:

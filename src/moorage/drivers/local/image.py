@@ -7,6 +7,7 @@ is durable is made so outside of the moment in which writers are held.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
@@ -130,11 +131,13 @@ class ImageBackend:
     def damage(self, place: Path, volume: VolumeFile) -> Damage | None:
         """Looks at the file's presence and length."""
         try:
-            size_bytes = os.stat(place / IMAGE, follow_symlinks=False).st_size
+            info = os.lstat(place / IMAGE)
         except FileNotFoundError:
             return Damage("its image file is gone")
-        if size_bytes < volume.size_bytes:
-            return Damage(f"its image file has {size_bytes} of {volume.size_bytes} bytes", lost=True)
+        if not stat.S_ISREG(info.st_mode):
+            return Damage("its image is no regular file")
+        if info.st_size < volume.size_bytes:
+            return Damage(f"its image file has {info.st_size} of {volume.size_bytes} bytes", lost=True)
         return None
 
 

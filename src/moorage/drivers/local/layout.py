@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ _HOME: Final[dict[Kind, str]] = {"volume": "volumes", "snapshot": "snapshots"}
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~%+@=:-]{0,199}\Z")
 _BUILD: Final = "build-"
 _TRASH: Final = "trash-"
+_IN_TMP: Final = re.compile(rf"({_BUILD}|{_TRASH})({'|'.join(KINDS)})-{_ID.pattern}")
 
 
 def is_id(text: str) -> bool:
@@ -84,9 +86,20 @@ class Layout:
         return True
 
     def leftovers(self) -> list[Path]:
-        """What is in `tmp`, sorted. Raises OSError."""
+        """What we have left in `tmp`, sorted: what has another name is not ours to remove. Raises OSError."""
         with os.scandir(self.tmp) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+            ours = (entry for entry in entries if _IN_TMP.match(entry.name) and entry.is_dir(follow_symlinks=False))
+            return sorted(Path(entry.path) for entry in ours)
+
+    def obstacle(self) -> Path | None:
+        """The first directory of the pool that is missing or no directory itself; None for a pool. Raises OSError."""
+        for directory in (self.root, self.tmp, *map(self.home, KINDS)):
+            try:
+                if not stat.S_ISDIR(os.lstat(directory).st_mode):
+                    return directory
+            except (FileNotFoundError, NotADirectoryError):
+                return directory
+        return None
 
     @contextmanager
     def building(self, kind: Kind, object_id: str) -> Iterator[Path]:
@@ -127,6 +140,15 @@ def build_identity(path: Path) -> tuple[Kind, str] | None:
         if path.name.startswith(prefix):
             return kind, path.name.removeprefix(prefix)
     return None
+
+
+def is_worked_on(directory: Path) -> bool:
+    """Whether somebody holds the flock of a directory. Raises OSError."""
+    try:
+        with locked(directory):
+            return False
+    except OperationPending:
+        return True
 
 
 @contextmanager

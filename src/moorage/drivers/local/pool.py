@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from moorage.drivers.local.directory import DirectoryBackend
 from moorage.drivers.local.facts import PoolFacts, examine
 from moorage.drivers.local.image import ImageBackend
 from moorage.drivers.local.layout import Kind, Layout
+from moorage.drivers.local.pool_lock import PoolLock
 from moorage.drivers.local.records import (
     SNAPSHOT_FILE,
     VOLUME_FILE,
@@ -35,13 +37,14 @@ from moorage.host.stats import FilesystemStats, filesystem_stats
 from moorage.spec.errors import DataLoss, Unavailable
 
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
+_DESCRIPTION_LIMIT_BYTES: Final = 1 << 20
 FileT = TypeVar("FileT", VolumeFile, SnapshotFile)
 
 log = get_logger(__name__)
 
 
 class Pool:
-    """A pool as configured; `open` looks at its directory and makes it ready."""
+    """A pool as configured; `open` has it for this process and makes it ready, `look` only reads it."""
 
     def __init__(self, setting: PoolSetting, *, privileged: bool, overcommit_percent: int = 0) -> None:
         self.name = setting.name
@@ -51,20 +54,25 @@ class Pool:
         self._privileged = privileged
         self._facts: PoolFacts | None = None
         self._backends: dict[BackendName, Backend] = {}
+        self._lock: PoolLock | None = None
         self._promising = threading.Lock()
         self._promised: dict[str, int] = {}
 
-    def open(self) -> None:
-        """Make the pool ready and find out what it can do. Raises OSError."""
+    def open(self, *, owner: str) -> None:
+        """Have the pool for this process, called `owner`, make it ready and find out what it can do.
+
+        Raises PoolInUse and OSError.
+        """
         self.layout.prepare()
-        facts = examine(self.layout.root, privileged=self._privileged)
-        if "subvolume" in facts.backends:
-            ensure_quota_enabled(str(self.layout.root))
-        self._backends = {
-            "image": ImageBackend(reflink=facts.reflink),
-            "subvolume": SubvolumeBackend(),
-            "directory": DirectoryBackend(),
-        }
+        self.hold(owner=owner)
+        try:
+            facts = examine(self.layout.root, privileged=self._privileged)
+            if "subvolume" in facts.backends:
+                ensure_quota_enabled(str(self.layout.root))
+        except BaseException:
+            self.close()
+            raise
+        self._backends = _backends(reflink=facts.reflink)
         self._facts = facts
         log.info(
             "local.pool.opened",
@@ -74,6 +82,21 @@ class Pool:
             backends=list(facts.backends),
             sizes_enforced=facts.privileged,
         )
+
+    def hold(self, *, owner: str) -> None:
+        """Keep other processes off the pool until `close`. Raises PoolInUse and OSError."""
+        if self._lock is None:
+            self._lock = PoolLock.take(self.layout.root, name=self.name, owner=owner)
+
+    def look(self) -> None:
+        """Be ready to read what is in the pool, changing nothing: what it can do is not found out."""
+        self._backends = _backends(reflink=False)
+
+    def close(self) -> None:
+        """Let other processes have the pool."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +112,8 @@ class Pool:
 
     def backend(self, name: BackendName) -> Backend:
         """The backend of this name. Raises Unavailable before the pool could be opened."""
-        _ = self.facts
+        if not self._backends:
+            _ = self.facts
         return self._backends[name]
 
     def image_backend(self) -> ImageBackend:
@@ -110,12 +134,12 @@ class Pool:
         if not self.layout.exists(kind, object_id):
             return None
         try:
-            found = decode((self.layout.place(kind, object_id) / name).read_bytes())
+            found = decode(_read_description(self.layout.place(kind, object_id) / name))
         except FileNotFoundError:
             if not self.layout.exists(kind, object_id):
                 return None
             raise _unreadable(kind, object_id, self.name, f"its {name} is missing") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _unreadable(kind, object_id, self.name, f"its {name} is damaged") from error
         if found.object_id != object_id:
             raise _unreadable(kind, object_id, self.name, f"its {name} is that of {found.object_id!r}")
@@ -197,6 +221,31 @@ class Pool:
         if flags & os.ST_RDONLY:
             return f"{root} is read-only"
         return "it could not be opened" if self._facts is None else None
+
+
+def _backends(*, reflink: bool) -> dict[BackendName, Backend]:
+    return {
+        "image": ImageBackend(reflink=reflink),
+        "subvolume": SubvolumeBackend(),
+        "directory": DirectoryBackend(),
+    }
+
+
+def _read_description(path: Path) -> bytes:
+    """The content of a small file of ours. Raises OSError, and ValueError for anything else that is there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError("it is no regular file") from error
+        raise
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("it is no regular file")
+        content = file.read(_DESCRIPTION_LIMIT_BYTES + 1)
+    if len(content) > _DESCRIPTION_LIMIT_BYTES:
+        raise ValueError(f"it has more than {_DESCRIPTION_LIMIT_BYTES} bytes")
+    return content
 
 
 def _unreadable(kind: Kind, object_id: str, pool: str, why: str) -> DataLoss:

@@ -9,9 +9,10 @@ from moorage.base.run import CommandError
 from moorage.drivers.local.copying import is_resumable
 from moorage.drivers.local.layout import build_identity, is_id, locked
 from moorage.drivers.local.pool import FileT, Pool
+from moorage.drivers.local.pool_lock import PoolInUse
 from moorage.drivers.local.records import SnapshotFile, VolumeFile
 from moorage.drivers.local.removal import destroy
-from moorage.drivers.local.use import image_uses, thaw_all
+from moorage.drivers.local.use import Glance, image_uses, thaw_all
 from moorage.spec.errors import CsiError, InvalidArgument, SnapshotNotFound, Unavailable, VolumeNotFound
 
 log = get_logger(__name__)
@@ -22,6 +23,7 @@ class Pools:
 
     def __init__(self, pools: Sequence[Pool]) -> None:
         self._pools = {pool.name: pool for pool in pools}
+        self.glance = Glance()
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
@@ -78,21 +80,36 @@ class Pools:
             raise SnapshotNotFound(snapshot_id)
         return found
 
-    def open(self) -> None:
-        """Open every pool and sweep it; a pool that cannot be opened is reported and left out of use."""
-        for pool in self:
-            _open(pool)
+    def open(self, *, owner: str) -> None:
+        """Open every pool and sweep it; a pool that cannot be opened is reported and left out of use.
 
-    def open_late(self) -> None:
+        `owner` is what other processes are told. Raises PoolInUse, and then no pool is held.
+        """
+        try:
+            for pool in self:
+                _open(pool, owner)
+        except PoolInUse:
+            self.close()
+            raise
+
+    def open_late(self, *, owner: str) -> None:
         """Open pools that could not be opened before."""
         for pool in self:
             if not pool.is_open and pool.layout.root.is_dir():
-                _open(pool)
+                try:
+                    _open(pool, owner)
+                except PoolInUse as error:
+                    log.error("local.pool.trouble", pool=pool.name, reason=error.message)
+
+    def close(self) -> None:
+        """Let other processes have the pools."""
+        for pool in self:
+            pool.close()
 
 
-def _open(pool: Pool) -> None:
+def _open(pool: Pool, owner: str) -> None:
     try:
-        pool.open()
+        pool.open(owner=owner)
         sweep(pool)
         if pool.facts.privileged:
             for point in thaw_all(image_uses(pool.images())):

@@ -26,7 +26,8 @@ from moorage.drivers.local.use import image_uses
 from moorage.drivers.local.volumes import remove
 from moorage.framework.values import NewGroupSnapshot, NewSnapshot, SnapshotRecord, VolumeRecord
 from moorage.host.paths import write_atomically
-from moorage.spec.errors import CsiError, FailedPrecondition
+from moorage.spec.errors import CsiError, FailedPrecondition, ResourceExhausted
+from moorage.spec.topology import describe, matches
 from moorage.spec.types import Snapshot, Topology
 
 PLACED = declare_step("local.snapshot.placed", "the complete snapshot is in its place")
@@ -51,7 +52,7 @@ class Snapshots:
 
     def __init__(self, pools: Pools, topology: Topology | None) -> None:
         self._pools = pools
-        self._topology = () if topology is None else (topology,)
+        self._topology: tuple[Topology, ...] = () if topology is None else (topology,)
 
     def create(self, new: NewSnapshot, source: VolumeRecord) -> Snapshot:
         """A snapshot, in the pool of its volume."""
@@ -60,6 +61,7 @@ class Snapshots:
         found = self._pools.find_snapshot(new.snapshot_id, home=pool)
         if found is not None:
             return found[1].record.as_snapshot()
+        self._check_place(new)
         with (
             pool.errors(f"snapshot {new.snapshot_id!r} cannot be taken"),
             pool.layout.building("snapshot", new.snapshot_id) as build,
@@ -72,6 +74,13 @@ class Snapshots:
             with PLACED:
                 pool.layout.publish("snapshot", new.snapshot_id)
         return record.as_snapshot()
+
+    def _check_place(self, new: NewSnapshot) -> None:
+        if not matches(new.requirement, self._topology):
+            raise ResourceExhausted(
+                f"snapshot {new.name!r} can only be at {' and '.join(map(describe, self._topology))}, as its volume is; "
+                "allow that topology"
+            )
 
     def delete(self, snapshot_id: str) -> None:
         """Nothing is left of the snapshot, complete or not."""

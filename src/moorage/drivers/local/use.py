@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -47,18 +48,47 @@ class ImageUse(Struct, frozen=True):
         return self.loop is not None and not self.mount_points
 
 
-def image_uses(images: Sequence[Path]) -> list[ImageUse]:
+class Sight(Struct, frozen=True):
+    """All loop devices by what is behind them, and all mounts, at one moment."""
+
+    loops: Mapping[tuple[int, int], LoopDevice]
+    mounts: Sequence[MountEntry]
+
+
+def look() -> Sight:
+    """What there is now. Raises OSError."""
+    return Sight({device.backing: device for device in list_loops()}, read_mounts())
+
+
+class Glance:
+    """A sight that is taken once for all who wait for one; it costs as much as there are loop devices and mounts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sight: Sight | None = None
+        self._begun_s = 0.0
+
+    def take(self) -> Sight:
+        """What there is now: never what there was before the call. Raises OSError."""
+        asked_s = time.monotonic()
+        with self._lock:
+            if self._sight is None or self._begun_s < asked_s:
+                self._begun_s = time.monotonic()
+                self._sight = look()
+            return self._sight
+
+
+def image_uses(images: Sequence[Path], *, sight: Sight | None = None) -> list[ImageUse]:
     """How each image is in use, by one look at all loop devices and mounts. Raises OSError."""
-    loops = {device.backing: device for device in list_loops()}
-    mounts = read_mounts()
+    seen = sight or look()
     uses = []
     for image in images:
         info = os.stat(image)
-        device = loops.get((info.st_dev, info.st_ino))
+        device = seen.loops.get((info.st_dev, info.st_ino))
         points: tuple[str, ...] = ()
         if device is not None:
             number = f"{_LOOP_MAJOR}:{device.number}"
-            points = tuple(m.mount_point for m in mounts if _shows(m, number, device.path) and not m.deleted)
+            points = tuple(m.mount_point for m in seen.mounts if _shows(m, number, device.path) and not m.deleted)
         uses.append(ImageUse(device, points, image))
     return uses
 

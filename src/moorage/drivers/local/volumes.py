@@ -152,7 +152,7 @@ class Volumes:
         wanted = parameters.parse_mutable(mutable)
         pool, before = self._pools.volume(volume_id)
         check_settings(wanted, before.backend)
-        record = structs.replace(before.record, mutable_parameters={**before.record.mutable_parameters, **mutable})
+        record = structs.replace(before.record, modified_parameters={**before.record.modified_parameters, **mutable})
         after = structs.replace(
             before,
             record=record,
@@ -180,7 +180,7 @@ class Volumes:
                 allocation=placement.allocation,
                 promised_bytes=pool.promised_bytes() if config.overcommit_percent else 0,
                 overcommit_percent=config.overcommit_percent,
-                largest_bytes=pool.facts.largest_file_bytes,
+                largest_bytes=None if placement.backend == "directory" else pool.facts.largest_file_bytes,
                 limit_bytes=config.max_volume_size,
                 minimum_bytes=minimum_bytes,
             )

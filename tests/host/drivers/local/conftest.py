@@ -24,6 +24,7 @@ def make_node(tmp_path: Path) -> Iterator[MakeNode]:
             mounts.mkdir()
             driver = LocalDriver(LocalConfig(pool=(str(pool),), node_id="node-a", **settings))  # type: ignore[arg-type]  # test settings
             node = Node(driver, pool, mounts, volumes)
+            volumes.callback(node.stop)
             driver.start()
             return node
 

@@ -67,11 +67,16 @@ class Node:
         return self.driver._pools.default.facts.reflink
 
     def again(self, **settings: object) -> LocalDriver:
-        """The driver as a process that was started anew."""
+        """The driver as a process that was started anew, after the end of the one before."""
+        self.driver.stop()
         driver = LocalDriver(LocalConfig(pool=(str(self.pool),), node_id="node-a", **settings))  # type: ignore[arg-type]  # test settings
         driver.start()
         self.driver = driver
         return driver
+
+    def stop(self) -> None:
+        """End the driver, whichever it is by now."""
+        self.driver.stop()
 
     def create(
         self,
@@ -139,6 +144,7 @@ class Node:
     def attach_raw(self, volume_id: str) -> str:
         """Use a volume as a raw block device; its path."""
         source = self.driver.node_source(NodeVolume(volume_id=volume_id, volume_capability=RAW))
+        assert isinstance(source, ImageFile)
         device = attach(str(source.path), direct_io=False)
         self.stack.callback(self.detach, volume_id)
         return device.path

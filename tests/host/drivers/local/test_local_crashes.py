@@ -43,6 +43,7 @@ driver.create_snapshot(NewSnapshot(snapshot_id="s1", name="", source_volume_id="
 
 def run_killed(node: Node, work: str, *points: str) -> None:
     plan = json.dumps([{"point": point, "action": "kill"} for point in points])
+    node.driver.stop()  # a pool has one process at a time
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(node.pool), plan, work],
         capture_output=True,

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.host.drivers.local.pool_node import MIB, MOUNTED, RAW, MakeNode, Node, on_every_pool
+from msgspec import structs
+from tests.host.drivers.local.pool_node import MIB, MOUNTED, RAW, MakeNode, Node, new_volume, on_every_pool, record_of
 
 from moorage.framework.source import ImageFile, RootOwnership
 from moorage.framework.values import CapacityQuery, NodeVolume
@@ -16,7 +17,10 @@ from moorage.host.copy import allocated_bytes
 from moorage.host.loop import attach, list_loops, read_ahead_kib
 from moorage.host.probe import probe
 from moorage.host.signature import Known
+from moorage.spec.compatibility import VolumeFacts, volume_conflict
 from moorage.spec.errors import InvalidArgument, OutOfRange, ResourceExhausted, VolumeInUse, VolumeNotFound
+from moorage.spec.messages import CreateVolumeRequest
+from moorage.spec.types import Volume
 
 pytestmark = pytest.mark.root
 
@@ -120,6 +124,22 @@ def test_reserved_volume_takes_its_space_and_gives_back_what_was_never_written(n
     assert allocated_bytes(image) >= 64 * MIB
     node.driver.expand_volume(volume, 80 * MIB)
     assert allocated_bytes(image) >= 80 * MIB
+
+
+def test_what_a_volume_was_made_with_stays_apart_from_what_was_modified(make_node: MakeNode) -> None:
+    node = make_node("ext4")
+    made_with = {"readAheadKiB": "128"}
+    wish = structs.replace(new_volume("v1", 32 * MIB, MOUNTED, made_with), mutable_parameters=made_with)
+    node.driver.create_volume(wish)
+    for changes in ({"readAheadKiB": "256"}, {"allocation": "reserved"}, {"readAheadKiB": "512"}):
+        node.driver.modify_volume(record_of(Volume("v1", 32 * MIB), MOUNTED), changes)
+    found = node.again().find_volume("v1")
+    assert found is not None
+    assert found.mutable_parameters == made_with
+    assert found.modified_parameters == {"readAheadKiB": "512", "allocation": "reserved"}
+    repeated = CreateVolumeRequest(name=wish.name, volume_capabilities=(MOUNTED,), mutable_parameters=made_with)
+    facts = VolumeFacts(volume_capabilities=(MOUNTED,), mutable_parameters=found.mutable_parameters)
+    assert volume_conflict(facts, repeated) is None
 
 
 @on_every_pool

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from tests.host.drivers.local.pool_node import MIB, MakeNode, Node
 
-from moorage.drivers.local.inspection import Finding, Repair, check, import_records, repair
+from moorage.drivers.local.findings import Finding
+from moorage.drivers.local.importing import import_records
+from moorage.drivers.local.inspection import check
 from moorage.drivers.local.layout import locked
+from moorage.drivers.local.mending import Repair, repair
 from moorage.drivers.local.pool import Pool
 from moorage.framework.values import NewGroupSnapshot, NewSnapshot
 from moorage.host.loop import attach, detach, list_loops

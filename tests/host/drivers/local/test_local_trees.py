@@ -211,8 +211,10 @@ def test_tree_snapshot_across_pools_is_copied(make_node: MakeNode) -> None:
             pool=(str(node.pool), f"second={other.pool}"), node_id="node-a", backend=("directory",)
         )
     )
+    for single in (node, other):
+        single.driver.stop()
     both.start()
-    node.driver = both
+    node.driver = other.driver = both
     volume = node.create("v1", size_bytes=64 * MIB)
     fill(node.mount("v1"))
     snapshot = node.snapshot("s1", volume)

@@ -52,6 +52,20 @@ def test_configured_limit_is_the_largest_volume() -> None:
     assert found.maximum_volume_bytes == 77
 
 
+@pytest.mark.parametrize(("limit", "largest"), [(0, None), (77, 77)])
+def test_storage_without_a_limit_tells_none(limit: int, largest: int | None) -> None:
+    found = offer(
+        pool(1000, 600),
+        allocation="thin",
+        promised_bytes=0,
+        overcommit_percent=0,
+        largest_bytes=None,
+        limit_bytes=limit,
+        minimum_bytes=1,
+    )
+    assert found.maximum_volume_bytes == largest
+
+
 def test_promises_end_at_the_limit() -> None:
     check_promise(pool(1000, 0), pool="p", more_bytes=300, promised_bytes=700, overcommit_percent=100)
     with pytest.raises(ResourceExhausted, match="'p' has promised 700 of 1000"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from moorage.drivers.local.inspection import groups_of
+from moorage.drivers.local.importing import groups_of
 from moorage.drivers.local.records import SnapshotFile, VolumeFile, decode_snapshot, decode_volume, encode
 from moorage.framework.source import RootOwnership
 from moorage.framework.values import SnapshotRecord, VolumeRecord

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from moorage.drivers.local import LocalConfig, LocalDriver
 from moorage.drivers.local.filedata import copy_data
 from moorage.drivers.local.tree import copy_tree
+from moorage.drivers.local.use import Glance, Sight
 from moorage.framework.source import Directory
 from moorage.framework.values import (
     Attachment,
@@ -22,7 +25,14 @@ from moorage.framework.values import (
     SnapshotRecord,
     VolumeRecord,
 )
-from moorage.spec.errors import DataLoss, InvalidArgument, NodeNotFound, Unavailable, VolumeNotFound
+from moorage.spec.errors import (
+    DataLoss,
+    InvalidArgument,
+    NodeNotFound,
+    ResourceExhausted,
+    Unavailable,
+    VolumeNotFound,
+)
 from moorage.spec.messages import NodeGetStorageHealthResponse
 from moorage.spec.responses import response_problems
 from moorage.spec.rules import RPCS
@@ -34,6 +44,7 @@ from moorage.spec.types import (
     SnapshotSource,
     StorageHealthStatus,
     Topology,
+    TopologyRequirement,
     VolumeCapability,
     VolumeHealthStatus,
 )
@@ -127,6 +138,7 @@ def test_only_what_works_is_offered(driver: LocalDriver, pool: Path, monkeypatch
     images_only = {"create_group_snapshot", "allocated_blocks", "changed_blocks"}
     attaching = {"controller_publish", "controller_unpublish", "attach_limit"}
     assert driver.disabled_methods() == images_only | attaching
+    driver.stop()
     assert started(pool, monkeypatch, attach=True).disabled_methods() == images_only
 
 
@@ -136,9 +148,27 @@ def test_snapshot_topology_is_told_when_asked_for(
     volume = create(driver, "v1")
     assert not driver.snapshot_topology
     assert snapshot(driver, "s1", volume).accessible_topology == ()
+    driver.stop()
     telling = started(pool, monkeypatch, snapshot_topology=True)
     assert telling.snapshot_topology
     assert snapshot(telling, "s2", volume).accessible_topology == (Topology({KEY: "node-a"}),)
+
+
+@pytest.mark.parametrize(("places", "is_made"), [(("node-a", "node-b"), True), (("node-b",), False)], ids=str)
+def test_snapshot_is_cut_only_where_it_may_be(
+    pool: Path, monkeypatch: pytest.MonkeyPatch, places: tuple[str, ...], is_made: bool
+) -> None:
+    driver = started(pool, monkeypatch, snapshot_topology=True)
+    volume = create(driver, "v1")
+    wish = NewSnapshot(
+        snapshot_id="s1",
+        name="s1",
+        source_volume_id="v1",
+        requirement=TopologyRequirement(requisite=tuple(Topology({KEY: place}) for place in places)),
+    )
+    with nullcontext() if is_made else pytest.raises(ResourceExhausted, match="node-a"):
+        driver.create_snapshot(wish, volume)
+    assert [path.name for path in (pool / "snapshots").iterdir()] == (["s1"] if is_made else [])
 
 
 def test_attaching_knows_its_nodes(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +192,7 @@ def test_capacity_is_of_this_node_only(driver: LocalDriver) -> None:
 
 def test_volumes_are_found_without_a_journal(driver: LocalDriver, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create(driver, "v1", uid=str(os.getuid()))
+    driver.stop()
     found = started(pool, monkeypatch).find_volume("v1")
     assert found is not None
     assert (found.name, found.capacity_bytes, found.parameters) == ("v1", 1 << 20, {"uid": str(os.getuid())})
@@ -175,6 +206,7 @@ def test_start_removes_what_killed_processes_left(
     create(driver, "v1")
     for name in ("build-volume-half", "build-snapshot-half", "trash-volume-old"):
         (pool / "tmp" / name / "data" / "deep").mkdir(parents=True)
+    driver.stop()
     started(pool, monkeypatch)
     assert list((pool / "tmp").iterdir()) == []
     assert [path.name for path in (pool / "volumes").iterdir()] == ["v1"]
@@ -298,4 +330,16 @@ def test_moment_of_a_snapshot_is_kept(driver: LocalDriver, pool: Path, monkeypat
     volume = create(driver, "v1")
     first = snapshot(driver, "s1", volume)
     assert first.creation_time <= datetime.now(UTC)
+    driver.stop()
     assert snapshot(started(pool, monkeypatch), "s1", volume).creation_time == first.creation_time
+
+
+def test_look_is_shared_by_those_who_asked_before_it_and_by_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("moorage.drivers.local.use.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr("moorage.drivers.local.use.look", lambda: Sight({}, []))
+    glance = Glance()
+    first = glance.take()
+    assert glance.take() is first
+    now_s[0] = 0.001
+    assert glance.take() is not first
