@@ -10,7 +10,7 @@ BENCHES := startup footprint rpc_overhead journalled copies
 LOCK = $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv deps demo test check bench docs lock clean
+.PHONY: help .venv deps demo test check bench mutants docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -47,6 +47,10 @@ check: .venv ## lint, format, types, layers, generated files, sizes, public API,
 
 bench: .venv ## measurements; compare ratios on one machine, not absolutes
 	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python -m bench.$$name; done
+
+mutants: deps ## every wrong driver against our rules and csi-sanity; writes docs/reference/mutants.md (root, half an hour)
+	@tools/csi_sanity.sh >/dev/null
+	$(BIN)/python tools/mutant_report.py
 
 docs: .venv ## the documentation, into docs/_build/html
 	$(BIN)/sphinx-build -W -n docs docs/_build/html

@@ -4,6 +4,8 @@
     {moorage-help} serve local                 what `moorage serve local --help` prints
     {moorage-steps} local.                     the durable steps whose names begin so
     {moorage-methods}                          the methods of `Driver` and the capabilities that need each
+    {moorage-rules}                            the rules of `moorage verify`, by area
+    {moorage-parity}                           csi-sanity's cases and the rules that cover them
 
 They import Moorage and describe it; they know nothing of single pages.
 """
@@ -23,6 +25,9 @@ from moorage.base.faults import declared_steps
 from moorage.framework.config import Config, document
 from moorage.framework.driver import Driver
 from moorage.framework.inference import OPTIONAL_METHODS, declare
+from moorage.spec.types import OpenEnum
+from moorage.verify import ALL_RULES, Area, Rule
+from moorage.verify.parity import CASES
 
 HELP_WIDTH = 98
 STEP_MODULES = ("moorage.framework.plugin", "moorage.drivers.local")
@@ -66,6 +71,48 @@ class Steps(_Markdown):
         prefix = self.arguments[0] if self.arguments else ""
         rows = [f"| `{name}` | {text} |" for name, text in declared_steps() if name.startswith(prefix)]
         return "\n".join(["| step | what is durable after it |", "|---|---|", *rows])
+
+
+class Rules(_Markdown):
+    """The rules of the conformance suite, a table for each area."""
+
+    def markdown(self) -> str:
+        """One row for each rule, in the order in which they run."""
+        blocks = []
+        for area in Area:
+            rows = [
+                f"| `{rule.id}` | {rule.severity.value} | {_cell(rule.section)} | {_cell(rule.title)} | "
+                f"{_cell(rule.sends)} | {_cell(rule.demands)} | {_cell(_needs(rule))} |"
+                for rule in ALL_RULES
+                if rule.area is area
+            ]
+            head = ["| rule | severity | section | title | sends | demands | needs |", "|---|---|---|---|---|---|---|"]
+            blocks += [f"**{area.value}**", "", *head, *rows, ""]
+        return "\n".join(blocks)
+
+
+class Parity(_Markdown):
+    """csi-sanity's cases and the rules that cover them."""
+
+    def markdown(self) -> str:
+        """One row for each case."""
+        rows = [
+            f"| {_cell(case)} | {', '.join(f'`{rule_id}`' for rule_id in rule_ids)} |"
+            for case, rule_ids in CASES.items()
+        ]
+        return "\n".join(["| case of csi-sanity | rules |", "|---|---|", *rows])
+
+
+def _needs(rule: Rule) -> str:
+    texts = []
+    for need in rule.needs:
+        options = need if isinstance(need, tuple) else (need,)
+        texts.append(" or ".join(option.name if isinstance(option, OpenEnum) else str(option) for option in options))
+    return ", ".join(texts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 class Methods(_Markdown):
@@ -134,5 +181,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("moorage-settings", Settings)
     app.add_directive("moorage-steps", Steps)
     app.add_directive("moorage-methods", Methods)
+    app.add_directive("moorage-rules", Rules)
+    app.add_directive("moorage-parity", Parity)
     app.add_directive("moorage-help", Help)
     return {"parallel_read_safe": True}

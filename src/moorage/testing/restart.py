@@ -30,8 +30,10 @@ _SCRIPT: Final = """\
 # Kills the driver with SIGKILL, if it runs, and starts it again.
 cd {directory} || exit 1
 if [ -s pid ]; then
-    kill -9 "$(cat pid)" 2>/dev/null
-    while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done
+    read -r pid <pid
+    kill -9 "$pid" 2>/dev/null
+    # A process that nobody has waited for yet is dead, although its number is still taken.
+    while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
 fi
 setsid {argv} >>driver.log 2>&1 </dev/null &
 echo $! >pid

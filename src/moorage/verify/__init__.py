@@ -10,7 +10,7 @@ from moorage.verify.peer import Peer, PeerError
 from moorage.verify.report import Evidence, Report, Result, Tally, Verdict
 from moorage.verify.rule import Area, Danger, Facility, Failed, Rule, Severity, Skipped, rule
 from moorage.verify.rules import ALL_RULES
-from moorage.verify.runner import Observer, run_rules
+from moorage.verify.runner import Observer, Run, run_rules
 from moorage.verify.selection import SelectionError, select
 from moorage.verify.settings import Settings
 
@@ -27,6 +27,7 @@ __all__ = [
     "Report",
     "Result",
     "Rule",
+    "Run",
     "SelectionError",
     "Settings",
     "Severity",

@@ -23,6 +23,7 @@ async def find_facilities(lab: Lab, *, read_only: bool) -> frozenset[Facility]:
         Facility.LOG: settings.log_file is not None,
         Facility.MUTABLE_PARAMETERS: bool(settings.mutable_parameters),
         Facility.SECRETS: bool(settings.secrets),
+        Facility.OTHER_NODE: bool(settings.other_node),
         Facility.LOCAL: peer.node_endpoint.startswith(("unix:", "/")),
         Facility.PROCESS: bool(peer.pids()),
     }

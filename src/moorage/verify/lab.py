@@ -51,18 +51,28 @@ T = TypeVar("T")
 _IO_TIMEOUT_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-_PATIENCE_S: Final = 60.0
 
 
 class Lab:
     """One rule's workplace; `random` follows from the run's seed and the rule's id.
 
-    `directory` is an empty directory of this rule alone, `last` the latest call.
+    `directory` is an empty directory of this rule alone, `last` the latest call. `read_only` says that nothing
+    may be made or changed.
     """
 
-    def __init__(self, peer: Peer, settings: Settings, *, rule_id: str, directory: Path, pool: DaemonPool) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        settings: Settings,
+        *,
+        rule_id: str,
+        directory: Path,
+        pool: DaemonPool,
+        read_only: bool = False,
+    ) -> None:
         self.peer = peer
         self.settings = settings
+        self.read_only = read_only
         self.directory = directory
         self.ledger = Ledger()
         self.random = random.Random(f"{settings.seed}/{rule_id}")
@@ -85,15 +95,16 @@ class Lab:
     async def call(self, request: Struct, *, timeout_s: float | None = None) -> Exchange:
         """Make a call and tell what came back, whatever it is; the run's secrets are added where they belong."""
         request = self._with_secrets(request)
+        self.ledger.begin(request)
         return self._noted(await self.peer.send(request, timeout_s=timeout_s or self.settings.call_timeout_s))
 
     async def call_bytes(self, rpc: Rpc, body: bytes, request: Struct) -> Exchange:
         """Make a call with a body that no struct can express; reports show `request` instead."""
         return self._noted(await self.peer.send_bytes(rpc, body, request, timeout_s=self.settings.call_timeout_s))
 
-    async def settle(self, request: Struct, *, patience_s: float = _PATIENCE_S) -> Exchange:
-        """Make a call again and again until its outcome is final or `patience_s` is over; the last exchange."""
-        give_up_s = time.monotonic() + patience_s
+    async def settle(self, request: Struct, *, patience_s: float | None = None) -> Exchange:
+        """Make a call again and again until its outcome is final or the run's patience is over; the last exchange."""
+        give_up_s = time.monotonic() + (patience_s or self.settings.patience_s)
         pause_s = _FIRST_PAUSE_S
         while True:
             exchange = await self.call(request)
@@ -201,6 +212,13 @@ class Lab:
         exchange = await self.settle(self.create_request(**fields))
         return exchange.response(m.CreateVolumeResponse).volume
 
+    async def create_or_skip(self, what: str, **fields: Any) -> Volume:
+        """Make a volume with `what`, which a driver may lack. Raises Skipped when it says so, Failed otherwise."""
+        exchange = await self.settle(self.create_request(**fields))
+        if exchange.code in (Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE):
+            raise Skipped(f"the driver makes no volumes with {what}: it answered {exchange.described()}")
+        return exchange.response(m.CreateVolumeResponse).volume
+
     async def delete(self, volume_id: str) -> None:
         """Delete a volume. Raises Failed."""
         (await self.settle(m.DeleteVolumeRequest(volume_id=volume_id))).response(m.DeleteVolumeResponse)
@@ -212,7 +230,7 @@ class Lab:
             name=name or self.name("snap"),
             parameters=self.settings.snapshot_parameters,
         )
-        give_up_s = time.monotonic() + _PATIENCE_S
+        give_up_s = time.monotonic() + self.settings.patience_s
         pause_s = _FIRST_PAUSE_S
         while True:
             exchange = await self.settle(request)
@@ -220,7 +238,7 @@ class Lab:
             if found.ready_to_use:
                 return found
             if time.monotonic() > give_up_s:
-                raise Failed(f"the snapshot was not ready to use after {_PATIENCE_S:g} s", exchange)
+                raise Failed(f"the snapshot was not ready to use after {self.settings.patience_s:g} s", exchange)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -245,6 +263,20 @@ class Lab:
         )
         return (await self.settle(request)).response(m.ControllerPublishVolumeResponse).publish_context
 
+    async def placed(self, volume: Volume, capability: VolumeCapability | None = None) -> Use:
+        """A volume with a new staging directory, where the driver stages; nothing has been called yet."""
+        staging = ""
+        if self.has(NodeCapability.STAGE_UNSTAGE_VOLUME):
+            staging = self.path("staging")
+            await self.io(os.mkdir, staging)
+        return Use(self, volume=volume, capability=capability or self.capability(), staging=staging)
+
+    async def ready(self, volume: Volume, capability: VolumeCapability | None = None, *, readonly: bool = False) -> Use:
+        """The same, attached to the node under test, where the driver attaches. Raises Failed."""
+        use = await self.placed(volume, capability)
+        use.publish_context = await self.attach(volume, use.capability, readonly=readonly)
+        return use
+
     async def use(
         self,
         volume: Volume,
@@ -254,13 +286,7 @@ class Lab:
         target: str = "",
     ) -> Use:
         """Attach, stage and publish a volume, as far as the driver has these steps. Raises Failed."""
-        capability = capability or self.capability()
-        context = await self.attach(volume, capability, readonly=readonly)
-        staging = ""
-        if self.has(NodeCapability.STAGE_UNSTAGE_VOLUME):
-            staging = self.path("staging")
-            await self.io(os.mkdir, staging)
-        use = Use(self, volume=volume, capability=capability, publish_context=context, staging=staging)
+        use = await self.ready(volume, capability, readonly=readonly)
         await use.stage()
         await use.publish(target=target, readonly=readonly)
         return use

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from moorage.spec import messages as m
 from moorage.spec.errors import Code
+from moorage.spec.rules import BY_REQUEST
 from moorage.verify.exchange import Exchange
 
 __all__ = ["Ledger"]
@@ -28,10 +29,16 @@ class Ledger:
     snapshots: dict[str, None] = field(default_factory=dict)
     volumes: dict[str, None] = field(default_factory=dict)
     unsettled: dict[tuple[str, str], Struct] = field(default_factory=dict)
+    running: list[Struct] = field(default_factory=list)
+
+    def begin(self, request: Struct) -> None:
+        """A call starts; should its end never be recorded, it may have made what it asked for."""
+        self.running.append(request)
 
     def record(self, exchange: Exchange) -> None:
         """Take note of what a call made, may have made, or took away."""
         request = exchange.request
+        self.running = [other for other in self.running if other is not request]
         may_exist = exchange.ok or not exchange.final
         match request:
             case m.CreateVolumeRequest() | m.CreateSnapshotRequest() | m.CreateVolumeGroupSnapshotRequest():
@@ -84,9 +91,24 @@ class Ledger:
             case m.DeleteVolumeRequest():
                 self.volumes.pop(request.volume_id, None)
 
+    def _presume(self, request: Struct) -> None:
+        """Nobody heard how this call ended."""
+        match request:
+            case m.CreateVolumeRequest() | m.CreateSnapshotRequest() | m.CreateVolumeGroupSnapshotRequest():
+                self.unsettled[BY_REQUEST[type(request)].name, request.name] = request
+            case m.ControllerPublishVolumeRequest():
+                self.attachments[request.volume_id, request.node_id] = None
+            case m.NodeStageVolumeRequest():
+                self.stages[request.volume_id, request.staging_target_path] = None
+            case m.NodePublishVolumeRequest():
+                self.targets[request.volume_id, request.target_path] = None
+
     async def clean(self, settle: Settle) -> list[Exchange]:
         """Take everything back, in the order that the specification wants; what could not be is returned."""
         failed: list[Exchange] = []
+        for request in self.running:
+            self._presume(request)
+        self.running = []
         for request in list(self.unsettled.values()):
             exchange = await settle(request)
             if not exchange.final:

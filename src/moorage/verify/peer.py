@@ -34,6 +34,7 @@ __all__ = ["Peer", "PeerError"]
 ResponseT = TypeVar("ResponseT", bound=Struct)
 _READY_S: Final = 30.0
 _RESTART_S: Final = 60.0
+_RESTART_PAUSE_S: Final = 0.02
 _ALIVE_S: Final = 5.0
 
 
@@ -57,6 +58,8 @@ class Peer(Calls):
         self.node = NodeGetInfoResponse(node_id="")
         self.supported: dict[VolumeCapability, bool] = {}
         """Which capabilities volumes can be made with, as far as somebody asked."""
+        self.toured = False
+        """Whether the calls of `moorage.verify.tour` were made in this run."""
         self._controller = RawClient(endpoint)
         self._node = RawClient(node_endpoint) if node_endpoint else self._controller
 
@@ -114,6 +117,11 @@ class Peer(Calls):
         """Whether the driver answers Probe within a few seconds, healthy or not."""
         return (await self._controller.call(RPCS["Probe"].path, b"", timeout_s=_ALIVE_S)).answered
 
+    async def is_down(self) -> bool:
+        """Whether nobody listens; also when something in between says so in the driver's place."""
+        answer = await self._controller.call(RPCS["Probe"].path, b"", timeout_s=_ALIVE_S)
+        return answer.code is Code.UNAVAILABLE
+
     async def restart(self, *, environment: dict[str, str] | None = None) -> None:
         """Run the restart command and wait until the driver is ready again.
 
@@ -121,10 +129,19 @@ class Peer(Calls):
         PeerError when the command fails.
         """
         await self.run_restart_command(environment=environment)
+        await self._wait_back()
         try:
             await wait_ready(self, timeout_s=_READY_S, where=self.endpoint)
         except CsiError as error:
             raise Failed(f"the driver was killed and started again, and then: {error.message}") from None
+
+    async def _wait_back(self) -> None:
+        """Wait until somebody listens again, for `wait_ready` pauses longer than a driver takes to start."""
+        give_up_s = time.monotonic() + _READY_S
+        while time.monotonic() < give_up_s:
+            if not await self.is_down():
+                return
+            await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def run_restart_command(self, *, environment: dict[str, str] | None = None) -> None:
         """Run the restart command to its end, without waiting for the driver. Raises PeerError."""

@@ -81,6 +81,7 @@ class Facility(StrEnum):
     PROCESS = "the driver's process visible to this one"
     MUTABLE_PARAMETERS = "--mutable-parameters"
     SECRETS = "--secrets"
+    OTHER_NODE = "--other-node"
 
 
 Need = OpenEnum | Service | Facility

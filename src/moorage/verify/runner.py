@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from moorage.base.log import get_logger
 from moorage.base.threads import DaemonPool
@@ -31,7 +32,7 @@ from moorage.verify.rule import Facility, Failed, Rule, Skipped
 from moorage.verify.selection import Facts, missing_need
 from moorage.verify.settings import Settings
 
-__all__ = ["Observer", "run_rules"]
+__all__ = ["Observer", "Run", "run_rules"]
 
 log = get_logger(__name__)
 
@@ -52,50 +53,77 @@ async def run_rules(
 ) -> Report:
     """Run the rules against a peer that has learnt who it is, and report.
 
-    The run's directory below `settings.work_dir` is removed at the end. When the caller is cancelled, the rule
-    that runs is cleaned up and the report of the finished ones is lost: use `observe` to keep them.
+    When the caller is cancelled, the rule that runs is cleaned up and the report is lost: use `observe` to keep
+    the results. Rules for which no time is left are missing from the report, which then is not complete. Raises
+    Failed when not even a plain volume can be made.
     """
-    run = _Run(peer, settings, read_only=read_only, observe=observe)
-    return await run.all(rules)
+    async with Run(peer, settings, read_only=read_only) as run:
+        for rule in rules:
+            if run.remaining_s <= 0:
+                break
+            observe(rule, None)
+            observe(rule, await run.one(rule))
+        return run.report(complete=len(run.results) == len(rules))
 
 
-class _Run:
-    def __init__(self, peer: Peer, settings: Settings, *, read_only: bool, observe: Observer) -> None:
+class Run:
+    """One run, for callers that choose the next rule themselves: a context manager around calls of `one`.
+
+    Its directory below `settings.work_dir` is removed at the end.
+    """
+
+    def __init__(self, peer: Peer, settings: Settings, *, read_only: bool = False) -> None:
         self.peer = peer
         self.settings = settings
         self.read_only = read_only
-        self.observe = observe
-        self.pool = DaemonPool("verify", _IO_THREADS)
+        self.results: list[Result] = []
         self.directory = settings.work_dir / f"run-{os.getpid()}-{time.monotonic_ns() % 1_000_000}"
+        self._pool = DaemonPool("verify", _IO_THREADS)
+        self._facts = Facts(declared=peer.declared, facilities=frozenset(), read_only=read_only)
+        self._started = datetime.now(UTC)
+        self._began_s = time.monotonic()
 
-    async def all(self, rules: Sequence[Rule]) -> Report:
-        started, began_s = datetime.now(UTC), time.monotonic()
-        results: list[Result] = []
+    async def __aenter__(self) -> Self:
         self.directory.mkdir(parents=True)
+        lab = self._lab("facilities")
         try:
-            facilities = await find_facilities(self._lab("facilities"), read_only=self.read_only)
-            self._choose_access(facilities)
-            facts = Facts(declared=self.peer.declared, facilities=facilities, read_only=self.read_only)
-            for rule in rules:
-                remaining_s = began_s + self.settings.run_timeout_s - time.monotonic()
-                if remaining_s <= 0:
-                    break
-                self.observe(rule, None)
-                result = await self._one(rule, facts, remaining_s=remaining_s)
-                results.append(result)
-                self.observe(rule, result)
-        finally:
+            facilities = await find_facilities(lab, read_only=self.read_only)
+        except BaseException:
+            await self._clean(lab)
             _remove_tree(self.directory)
+            raise
+        self._facts = dataclasses.replace(self._facts, facilities=facilities)
+        self._choose_access(facilities)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _remove_tree(self.directory)
+
+    @property
+    def remaining_s(self) -> float:
+        """What is left of the time for the whole run."""
+        return self._began_s + self.settings.run_timeout_s - time.monotonic()
+
+    def report(self, *, complete: bool) -> Report:
+        """The results so far."""
         return Report(
             driver=self.peer.info.name,
             vendor_version=self.peer.info.vendor_version,
             endpoint=self.peer.endpoint,
             seed=self.settings.seed,
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - began_s, 3),
-            complete=len(results) == len(rules),
-            rules=tuple(results),
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._began_s, 3),
+            complete=complete,
+            rules=tuple(self.results),
         )
+
+    async def one(self, rule: Rule) -> Result:
+        """Examine one rule and clean up after it."""
+        result = await self._one(rule)
+        self.results.append(result)
+        return result
 
     def _choose_access(self, facilities: frozenset[Facility]) -> None:
         """Fall back to the other access type for a driver that does not have the one asked for."""
@@ -108,14 +136,21 @@ class _Run:
     def _lab(self, rule_id: str) -> Lab:
         directory = self.directory / rule_id
         directory.mkdir(mode=0o755)
-        return Lab(self.peer, self.settings, rule_id=rule_id, directory=directory, pool=self.pool)
+        return Lab(
+            self.peer,
+            self.settings,
+            rule_id=rule_id,
+            directory=directory,
+            pool=self._pool,
+            read_only=self.read_only,
+        )
 
-    async def _one(self, rule: Rule, facts: Facts, *, remaining_s: float) -> Result:
-        if reason := missing_need(rule, facts):
+    async def _one(self, rule: Rule) -> Result:
+        if reason := missing_need(rule, self._facts):
             return result_of(rule, Verdict.SKIP, detail=reason)
         began_s = time.monotonic()
         lab = self._lab(rule.id)
-        limit_s = min(rule.timeout_s or self.settings.rule_timeout_s, remaining_s)
+        limit_s = max(0.0, min(rule.timeout_s or self.settings.rule_timeout_s, self.remaining_s))
         try:
             verdict, detail, exchange = await self._examined(rule, lab, limit_s)
         finally:
@@ -166,7 +201,7 @@ class _Run:
             problem = f"the driver left a mount behind at {left[-1]}", lab.last
         for path in sorted(left, reverse=True):
             with contextlib.suppress(OSError):
-                await self.pool.call(ensure_unmounted, path, lazy=True)
+                await self._pool.call(ensure_unmounted, path, lazy=True)
         return problem
 
 

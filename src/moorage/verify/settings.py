@@ -21,8 +21,9 @@ class Settings:
 
     `work_dir` must be the same directory for this process and for the driver. `restart_command` is run by
     `sh -c`; it must end the driver with SIGKILL and start it anew. `secrets` is one map for all RPCs, or maps
-    by RPC name. `rounds` is how often the rules that rely on chance try. `access` is how volumes
-    are used where a rule does not say; a driver without it is used the other way.
+    by RPC name. `patience_s` is how long an operation that goes on in the background, such as a snapshot, may
+    take. `rounds` is how often the rules that rely on chance try. `access` is how volumes are used where a rule
+    does not say; a driver without it is used the other way.
     """
 
     work_dir: Path
@@ -36,9 +37,11 @@ class Settings:
     mutable_parameters: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     restart_command: str = ""
+    other_node: str = ""
     log_file: Path | None = None
     call_timeout_s: float = 60.0
     rule_timeout_s: float = 120.0
+    patience_s: float = 60.0
     run_timeout_s: float = 1800.0
     rounds: int = 3
     all_crash_points: bool = False

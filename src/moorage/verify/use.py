@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from moorage.host.mountinfo import MountEntry, read_mounts
 from moorage.spec import messages as m
-from moorage.spec.types import Volume, VolumeCapability
+from moorage.spec.types import ControllerCapability, Volume, VolumeCapability
 from moorage.verify.content import Pattern, read_pattern, write_pattern
 from moorage.verify.rule import Failed
 
 if TYPE_CHECKING:
+    from moorage.verify.exchange import Exchange
     from moorage.verify.lab import Lab
 
 __all__ = ["Use"]
@@ -31,6 +32,15 @@ class Use:
     target: str = ""
 
     # --- requests, for rules that judge the answers themselves -------------------------------------
+
+    def attach_request(self) -> m.ControllerPublishVolumeRequest:
+        """The request that attaches this volume to the node under test."""
+        return m.ControllerPublishVolumeRequest(
+            volume_id=self.volume.volume_id,
+            node_id=self.lab.peer.node.node_id,
+            volume_capability=self.capability,
+            volume_context=self.volume.volume_context,
+        )
 
     def stage_request(self) -> m.NodeStageVolumeRequest:
         """The request that stages this volume."""
@@ -81,6 +91,21 @@ class Use:
         (await self.lab.settle(request)).response(m.NodePublishVolumeResponse)
         return self.target
 
+    async def attempt(self) -> Exchange:
+        """Attach, stage and publish, as far as the driver has these steps and refuses none; the last exchange."""
+        lab = self.lab
+        if lab.has(ControllerCapability.PUBLISH_UNPUBLISH_VOLUME):
+            attached = await lab.settle(self.attach_request())
+            if not attached.ok:
+                return attached
+            self.publish_context = attached.response(m.ControllerPublishVolumeResponse).publish_context
+        if self.staging:
+            staged = await lab.settle(self.stage_request())
+            if not staged.ok:
+                return staged
+        self.target = lab.path()
+        return await lab.settle(self.publish_request(self.target))
+
     async def unpublish(self, target: str = "") -> None:
         """Unpublish `target`, else the latest. Raises Failed."""
         (await self.lab.settle(self.unpublish_request(target))).response(m.NodeUnpublishVolumeResponse)
@@ -96,8 +121,9 @@ class Use:
             (await self.lab.settle(self.detach_request())).response(m.ControllerUnpublishVolumeResponse)
 
     async def end(self) -> None:
-        """Unpublish, unstage, detach. Raises Failed."""
-        await self.unpublish()
+        """Unpublish what was published last, unstage, detach. Raises Failed."""
+        if self.target:
+            await self.unpublish()
         await self.unstage()
         await self.detach()
 

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from moorage.rpc.raw import Answer, RawClient
-from moorage.rpc.wire import decode, encode
+from moorage.rpc.wire import WireError, decode, encode
 from moorage.spec.errors import Code
 from moorage.spec.rules import BY_REQUEST, RPCS, Rpc
 
@@ -60,7 +60,10 @@ class Reply:
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way. `memory` is the mutant's own, kept from call to call for as long as it lives."""
+    """One call on its way. `memory` is the mutant's own, kept from call to call for as long as it lives.
+
+    `request` is None when the body is no such message.
+    """
 
     rpc: Rpc
     body: bytes
@@ -135,7 +138,10 @@ class Meddler:
             return await self.backend.call(path, body, timeout_s=_FORWARD_S)
         if self.mutant is None or rpc.name not in self.mutant.on:
             return await self.backend.call(path, body, timeout_s=_FORWARD_S, streaming=rpc.streaming)
-        request = decode(rpc.request_proto, body)
+        try:
+            request = decode(rpc.request_proto, body)
+        except WireError:
+            request = None
         call = Call(rpc=rpc, body=body, request=request, backend=self.backend, memory=self.memory)
         reply = await self.mutant.answer(call)
         return Answer(
