@@ -8,6 +8,7 @@ btrfs all write the mark of a complete file system last.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -28,7 +29,7 @@ from moorage.host.mountinfo import find_mount, read_mounts
 from moorage.host.mountoptions import MS_RDONLY
 from moorage.host.probe import Blank, Unreadable, probe
 from moorage.host.signature import Known
-from moorage.spec.errors import FailedPrecondition, Unavailable, VolumeInUse
+from moorage.spec.errors import FailedPrecondition, InvalidArgument, Unavailable, VolumeInUse
 from moorage.spec.types import MountAccess
 
 log = get_logger(__name__)
@@ -147,8 +148,15 @@ def mount_device(device: str, path: str, access: MountAccess) -> None:
         check_filesystem(device, found.fs_type)
         if found.fs_type.startswith("ext"):
             grow_filesystem(device, found.fs_type, mount_point=None)
-    with MOUNTED:
-        ensure_mounted(device, path, fs_type=found.fs_type, options=options)
+    try:
+        with MOUNTED:
+            ensure_mounted(device, path, fs_type=found.fs_type, options=options)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not access.mount_flags:
+            raise
+        raise InvalidArgument(
+            f"the {found.fs_type} file system of the volume does not take its mount flags; change them"
+        ) from error
 
 
 def bind_directory(source: str, path: str, flags: int) -> None:

@@ -17,6 +17,9 @@ def namespace_script(directory: Path) -> str:
     """What makes the namespace a machine of its own: addresses, a bridge for pods, a private /var/lib/kubelet."""
     kubelet = directory / "kubelet"
     return f"""
+# Copies of others' loop mounts would keep their devices busy for as long as this namespace lives.
+awk '{{for (i = 7; i < NF; i++) if ($i == "-" && $(i + 2) ~ "^/dev/loop") print $5}}' /proc/self/mountinfo |
+    while read -r point; do umount -l "$point" 2>/dev/null || true; done
 ip link set lo up
 ip addr add {SERVICE_IP}/32 dev lo
 ip link add cni0 type bridge

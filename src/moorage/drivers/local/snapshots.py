@@ -78,8 +78,8 @@ class Snapshots:
     def _check_place(self, new: NewSnapshot) -> None:
         if not matches(new.requirement, self._topology):
             raise ResourceExhausted(
-                f"snapshot {new.name!r} can only be at {' and '.join(map(describe, self._topology))}, as its volume is; "
-                "allow that topology"
+                f"snapshot {new.name!r} can only be at {' and '.join(map(describe, self._topology))}, "
+                "as its volume is; allow that topology"
             )
 
     def delete(self, snapshot_id: str) -> None:
