@@ -1,0 +1,1 @@
+"""Kubernetes API client and controller runtime; knows no CSI."""
