@@ -199,7 +199,8 @@ def say(text: str) -> None:
 
 def tell(outcome: Outcome) -> None:
     """How one mutant fared with our rules."""
-    say(f"{'caught' if outcome.caught else 'MISSED'} {outcome.mutant.name} ({outcome.seconds:.1f} s)")
+    verdict = "caught" if outcome.caught else "MISSED"
+    say(f"{verdict} {outcome.mutant.name} ({outcome.seconds:.1f} s): {outcome.detail or 'the rule did not fail'}")
 
 
 async def measure(mutants: Sequence[Mutant], sanity: Path | None) -> list[Row]:

@@ -90,7 +90,7 @@ async def peer_of(lesser: Lesser, behind: Backend) -> AsyncIterator[Peer]:
 
 def settings_for(lesser: Lesser, behind: Backend) -> Settings:
     """The settings of a run against this driver."""
-    settings = dataclasses.replace(behind.settings, restart_command=behind.driver.command if lesser.crashes else "")
+    settings = behind.settings
     if not lesser.fs_type:
         return settings
     return dataclasses.replace(

@@ -160,6 +160,8 @@ async def _until_signalled(work: Any) -> int:
     except asyncio.CancelledError:
         if not ended_by:
             raise
-        click.echo(f"moorage: ended by {ended_by[0].name}; what the run had made was taken back", err=True)
+        code = 1
+    if ended_by:
+        click.echo(f"moorage: ended by {ended_by[0].name}", err=True)
         return 128 + ended_by[0]
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import click
 import msgspec
 
 from moorage.cli.verify_screen import Screen
-from moorage.verify import Failed, Peer, PeerError, Report, Rule, Settings, Severity, run_rules
+from moorage.verify import Failed, Peer, PeerError, Report, Rule, Run, Settings, Severity
 from moorage.verify.html import to_html
 from moorage.verify.junit import to_junit
 
@@ -53,7 +54,11 @@ class Wish:
 
     def settings(self, work_dir: Path) -> Settings:
         """The same for the suite."""
-        names = {field for field in Settings.__dataclass_fields__ if field not in ("work_dir", "expanded_bytes")}
+        names = {
+            field
+            for field in Settings.__dataclass_fields__
+            if field not in ("work_dir", "expanded_bytes", "access_mode")
+        }
         values = {name: getattr(self, name) for name in names}
         expanded = self.expanded_bytes or 2 * self.size_bytes
         return Settings(work_dir=work_dir, expanded_bytes=expanded, **values)
@@ -69,7 +74,7 @@ async def examine(wish: Wish) -> int:
             screen.begin(peer.info.name, peer.info.vendor_version, wish.endpoint)
             settings = wish.settings(directory)
             with screen:
-                report = await run_rules(wish.rules, peer, settings, read_only=wish.read_only, observe=screen.observe)
+                report = await _run(wish.rules, Run(peer, settings, read_only=wish.read_only), screen)
     except (PeerError, Failed) as error:
         raise click.ClickException(str(error)) from None
     finally:
@@ -82,6 +87,24 @@ async def examine(wish: Wish) -> int:
         screen.conclude(report)
     wrong = report.failures(at_least=_SEVERITIES[wish.fail_on])
     return 1 if wrong or not report.complete else 0
+
+
+async def _run(rules: Sequence[Rule], run: Run, screen: Screen) -> Report:
+    """The report of the rules, as far as they came until the time was over or somebody ended the run."""
+    async with run:
+        try:
+            for rule in rules:
+                if run.remaining_s <= 0:
+                    break
+                screen.observe(rule, None)
+                screen.observe(rule, await run.one(rule))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+    for leftover in run.leftovers:
+        click.echo(f"moorage: left behind by {leftover}", err=True)
+    return run.report(complete=len(run.results) == len(rules))
 
 
 def _peer(wish: Wish) -> Peer:

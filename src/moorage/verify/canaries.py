@@ -65,6 +65,11 @@ class LogTail:
         except OSError:
             return 0
 
+    @property
+    def grew(self) -> bool:
+        """Whether anything was written since then."""
+        return self._size() != self._start
+
     def line_with(self, value: str) -> str:
         """The first line with the canary, which is blotted out in it; empty when there is none. Raises OSError."""
         with self.path.open("rb") as file:

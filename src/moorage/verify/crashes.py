@@ -20,7 +20,6 @@ from msgspec import Struct
 
 from moorage.verify.exchange import Exchange
 from moorage.verify.lab import Lab
-from moorage.verify.rule import Failed
 from moorage.verify.together import together
 
 __all__ = ["FAULTS", "KillPoint", "kill_at", "read_trace", "revived", "survive", "trace_faults"]
@@ -76,7 +75,7 @@ async def revived(lab: Lab) -> AsyncIterator[list[float]]:
     finally:
         guard.cancel()
         outcome = (await asyncio.gather(guard, return_exceptions=True))[0]
-    if isinstance(outcome, Failed):
+    if isinstance(outcome, Exception):
         raise outcome
 
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -79,7 +80,6 @@ class Lab:
         self.last: Exchange | None = None
         self._pool = pool
         self._names = 0
-        self._run = directory.parent.name
 
     @property
     def declared(self) -> Declared:
@@ -128,9 +128,8 @@ class Lab:
     # --- names, places, files ----------------------------------------------------------------------
 
     def name(self, prefix: str = "verify") -> str:
-        """A name that nothing else has."""
-        self._names += 1
-        return f"{prefix}-{self._run}-{self.directory.name}-{self._names}"[:120]
+        """A name that nothing else has, of a form that every driver takes."""
+        return f"{prefix}-{uuid.uuid4()}"
 
     def path(self, prefix: str = "target") -> str:
         """A path in this rule's directory where nothing is yet; its parent exists."""
@@ -149,18 +148,23 @@ class Lab:
             name = getattr(function, "__name__", "a file operation")
             raise Failed(f"{name} on the volume's path did not come back within {_IO_TIMEOUT_S:g} s") from None
 
+    async def close(self) -> None:
+        """Let go of the threads; one that hangs in the kernel is abandoned."""
+        await self._pool.close(0.0)
+
     # --- requests ----------------------------------------------------------------------------------
 
     def capability(
         self,
-        mode: AccessMode = AccessMode.SINGLE_NODE_WRITER,
+        mode: AccessMode | None = None,
         *,
         block: bool | None = None,
         fs_type: str | None = None,
         mount_flags: tuple[str, ...] = (),
         group: str = "",
     ) -> VolumeCapability:
-        """A capability; without `block` as the run's settings and the driver's abilities say."""
+        """A capability; without `mode` and `block` as the run's settings and the driver's abilities say."""
+        mode = self.settings.access_mode if mode is None else mode
         if block if block is not None else self.settings.access == "block":
             return VolumeCapability(access_mode=mode, access_type=BlockAccess())
         fs = self.settings.fs_type if fs_type is None else fs_type

@@ -103,6 +103,20 @@ class Ledger:
             case m.NodePublishVolumeRequest():
                 self.targets[request.volume_id, request.target_path] = None
 
+    def remaining(self) -> str:
+        """What is still to be taken back, in words."""
+        groups = {
+            "target": [path for _, path in self.targets],
+            "staging path": [path for _, path in self.stages],
+            "attached volume": [volume for volume, _ in self.attachments],
+            "group snapshot": list(self.groups),
+            "snapshot": list(self.snapshots),
+            "volume": list(self.volumes),
+            "create of unknown outcome": [name for _, name in self.unsettled],
+        }
+        named = [f"{what} {', '.join(items)}" for what, items in groups.items() if items]
+        return "; ".join(named) or "nothing that is known of"
+
     async def clean(self, settle: Settle) -> list[Exchange]:
         """Take everything back, in the order that the specification wants; what could not be is returned."""
         failed: list[Exchange] = []

@@ -7,7 +7,9 @@ This module knows no rule.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shlex
 import socket
 import struct
 import time
@@ -16,10 +18,10 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from moorage.base.run import run
+from moorage.base.run import CommandError, run
 from moorage.rpc.calls import Calls
 from moorage.rpc.peer import declared_by, wait_ready
-from moorage.rpc.raw import RawClient
+from moorage.rpc.raw import Answer, RawClient
 from moorage.rpc.wire import encode
 from moorage.spec.capabilities import Declared
 from moorage.spec.errors import Code, CsiError, Internal, Unavailable, Unimplemented, error_for
@@ -60,6 +62,7 @@ class Peer(Calls):
         """Which capabilities volumes can be made with, as far as somebody asked."""
         self.toured = False
         """Whether the calls of `moorage.verify.tour` were made in this run."""
+        self._directory = os.getcwd()
         self._controller = RawClient(endpoint)
         self._node = RawClient(node_endpoint) if node_endpoint else self._controller
 
@@ -114,54 +117,81 @@ class Peer(Calls):
         return exchange
 
     async def is_alive(self) -> bool:
-        """Whether the driver answers Probe within a few seconds, healthy or not."""
-        return (await self._controller.call(RPCS["Probe"].path, b"", timeout_s=_ALIVE_S)).answered
+        """Whether the driver answers Probe at every socket within a few seconds, healthy or not."""
+        return all(answer.answered for answer in await self._probe())
 
     async def is_down(self) -> bool:
-        """Whether nobody listens; also when something in between says so in the driver's place."""
-        answer = await self._controller.call(RPCS["Probe"].path, b"", timeout_s=_ALIVE_S)
-        return answer.code is Code.UNAVAILABLE
+        """Whether nobody listens at a socket; also when something in between says so in the driver's place."""
+        return any(answer.code is Code.UNAVAILABLE for answer in await self._probe())
+
+    async def _probe(self) -> list[Answer]:
+        clients = dict.fromkeys((self._controller, self._node))
+        return await asyncio.gather(*(client.call(RPCS["Probe"].path, b"", timeout_s=_ALIVE_S) for client in clients))
 
     async def restart(self, *, environment: dict[str, str] | None = None) -> None:
         """Run the restart command and wait until the driver is ready again.
 
         `environment` is added to the command's own. Raises Failed when the driver does not come back, and
-        PeerError when the command fails.
+        PeerError when the command fails or nothing shows that it ended the driver.
         """
-        await self.run_restart_command(environment=environment)
-        await self._wait_back()
+        before = self._listeners()
+        was_down = asyncio.Event()
+        watch = asyncio.create_task(self._watch_for_absence(was_down), name="watch the driver end")
+        try:
+            await self._run_restart_command(environment=environment)
+            await self._wait_back(was_down)
+        finally:
+            watch.cancel()
+        if not was_down.is_set() and self._listeners() == before:
+            raise PeerError(
+                "the restart command did not end the driver: nobody saw its socket without a listener, and the process "
+                "behind it is the same as before; the command must kill the driver with SIGKILL and start it again"
+            )
         try:
             await wait_ready(self, timeout_s=_READY_S, where=self.endpoint)
         except CsiError as error:
             raise Failed(f"the driver was killed and started again, and then: {error.message}") from None
 
-    async def _wait_back(self) -> None:
+    async def _watch_for_absence(self, was_down: asyncio.Event) -> None:
+        while True:
+            if await self.is_down():
+                was_down.set()
+                return
+            await asyncio.sleep(_RESTART_PAUSE_S)
+
+    async def _wait_back(self, was_down: asyncio.Event) -> None:
         """Wait until somebody listens again, for `wait_ready` pauses longer than a driver takes to start."""
         give_up_s = time.monotonic() + _READY_S
         while time.monotonic() < give_up_s:
             if not await self.is_down():
                 return
+            was_down.set()
             await asyncio.sleep(_RESTART_PAUSE_S)
 
-    async def run_restart_command(self, *, environment: dict[str, str] | None = None) -> None:
-        """Run the restart command to its end, without waiting for the driver. Raises PeerError."""
+    async def _run_restart_command(self, *, environment: dict[str, str] | None) -> None:
+        """Run the restart command to its end, in this process's directory. Raises PeerError."""
         env = {**os.environ, **(environment or {})}
+        script = f"cd {shlex.quote(self._directory)} && {self.restart_command}"
         try:
-            done = await run(["/bin/sh", "-c", self.restart_command], timeout_s=_RESTART_S, env=env, check=False)
-        except OSError as error:
-            raise PeerError(f"the restart command did not run: {error}") from None
+            done = await run(["/bin/sh", "-c", script], timeout_s=_RESTART_S, env=env, check=False)
+        except (OSError, CommandError) as error:
+            raise PeerError(f"the restart command did not come to its end: {error}") from None
         if done.returncode != 0:
             said = done.stderr.strip()[-300:]
             raise PeerError(f"the restart command ended with status {done.returncode}: {said or 'it said nothing'}")
 
-    async def wait_gone(self, *, timeout_s: float) -> bool:
-        """Wait until nothing answers any more; False when it still does after `timeout_s`."""
-        give_up_s = time.monotonic() + timeout_s
-        while time.monotonic() < give_up_s:
-            if not (await self._controller.call(RPCS["Probe"].path, b"", timeout_s=1.0)).answered:
-                return True
-            await asyncio.sleep(0.02)
-        return False
+    def _listeners(self) -> tuple[object, ...]:
+        """What changes when another process listens: its id and start time, and the socket file."""
+        found: list[object] = []
+        for endpoint in sorted({self.endpoint, self.node_endpoint}):
+            with contextlib.suppress(OSError):
+                status = os.stat(_path_of(endpoint))
+                found.append((status.st_ino, status.st_ctime_ns))
+            with contextlib.suppress(OSError):
+                process = f"/proc/{_listener_of(endpoint)}/stat"
+                with open(process, encoding="ascii", errors="replace") as file:
+                    found.append(file.read().rpartition(")")[2].split()[19])
+        return tuple(found)
 
     def pids(self) -> tuple[int, ...]:
         """The processes that listen at the sockets, where this process can see them."""
@@ -201,9 +231,13 @@ def _merged(controller: Declared, node: Declared) -> Declared:
     )
 
 
+def _path_of(endpoint: str) -> str:
+    return endpoint.removeprefix("unix://").removeprefix("unix:")
+
+
 def _listener_of(endpoint: str) -> int:
     """The process id behind a unix socket, 0 when it cannot be told."""
-    path = endpoint.removeprefix("unix://").removeprefix("unix:")
+    path = _path_of(endpoint)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         try:
             peer.settimeout(1.0)

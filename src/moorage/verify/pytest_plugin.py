@@ -81,6 +81,8 @@ class RuleItems(pytest.Collector):
                 self._trouble = error
         if self._trouble is not None:
             raise self._trouble
+        if self._run.remaining_s <= 0:
+            pytest.skip(f"the time for the whole run ({self._run.settings.run_timeout_s:.0f} s) is over")
         return self._runner.run(self._run.one(rule))
 
     async def _begin(self) -> None:
@@ -90,7 +92,7 @@ class RuleItems(pytest.Collector):
         directory = Path(tempfile.mkdtemp(prefix="moorage-verify-"))
         self._stack.callback(_remove_if_empty, directory)
         settings = _settings(self.config, directory)
-        node_endpoint, restart_command = option("--csi-node-endpoint"), settings.restart_command
+        node_endpoint, restart_command = option("--csi-node-endpoint"), option("--csi-restart-command") or ""
         peer = Peer(option("--csi-endpoint"), node_endpoint=node_endpoint, restart_command=restart_command)
         self._stack.push_async_callback(peer.close)
         await peer.learn()
@@ -119,7 +121,6 @@ def _settings(config: pytest.Config, directory: Path) -> Settings:
         seed=int(option("--csi-seed") or 0),
         size_bytes=size_bytes,
         expanded_bytes=2 * size_bytes,
-        restart_command=option("--csi-restart-command") or "",
         other_node=option("--csi-other-node") or "",
         log_file=Path(log_file) if log_file else None,
         parameters=read_map(option("--csi-parameters")),

@@ -13,18 +13,22 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+
+import msgspec
 
 from moorage.base.log import get_logger
+from moorage.base.scrubber import SecretScrubber
 from moorage.base.threads import DaemonPool
 from moorage.host.mount import ensure_unmounted
 from moorage.host.mountinfo import read_mounts
+from moorage.spec.redact import secret_values
 from moorage.verify.exchange import Exchange
-from moorage.verify.facilities import find_facilities
+from moorage.verify.facilities import choose_access_mode, find_facilities
 from moorage.verify.lab import Lab
 from moorage.verify.peer import Peer, PeerError
 from moorage.verify.report import Report, Result, Verdict, result_of
@@ -77,8 +81,9 @@ class Run:
         self.settings = settings
         self.read_only = read_only
         self.results: list[Result] = []
+        self.leftovers: list[str] = []
+        """What could not be taken back, a sentence for each rule."""
         self.directory = settings.work_dir / f"run-{os.getpid()}-{time.monotonic_ns() % 1_000_000}"
-        self._pool = DaemonPool("verify", _IO_THREADS)
         self._facts = Facts(declared=peer.declared, facilities=frozenset(), read_only=read_only)
         self._started = datetime.now(UTC)
         self._began_s = time.monotonic()
@@ -87,6 +92,9 @@ class Run:
         self.directory.mkdir(parents=True)
         lab = self._lab("facilities")
         try:
+            if not self.read_only:
+                mode = await choose_access_mode(lab)
+                self.settings = lab.settings = dataclasses.replace(self.settings, access_mode=mode)
             facilities = await find_facilities(lab, read_only=self.read_only)
         except BaseException:
             await self._clean(lab)
@@ -141,7 +149,7 @@ class Run:
             self.settings,
             rule_id=rule_id,
             directory=directory,
-            pool=self._pool,
+            pool=DaemonPool(f"verify {rule_id}", _IO_THREADS),  # of its own, as a call that hangs keeps its thread
             read_only=self.read_only,
         )
 
@@ -155,9 +163,25 @@ class Run:
             verdict, detail, exchange = await self._examined(rule, lab, limit_s)
         finally:
             leftovers = await self._clean(lab)
-        if verdict is not Verdict.FAIL and leftovers is not None:
-            verdict, (detail, exchange) = Verdict.FAIL, leftovers
-        return result_of(rule, verdict, detail=detail, seconds=time.monotonic() - began_s, exchange=exchange)
+            await lab.close()
+        if leftovers is not None:
+            self.leftovers.append(f"{rule.id}: {leftovers[0]}")
+            if verdict is Verdict.FAIL:
+                detail = f"{detail}; and then, {leftovers[0]}"
+            else:
+                verdict, (detail, exchange) = Verdict.FAIL, leftovers
+        return self._scrubbed(rule, verdict, detail=detail, seconds=time.monotonic() - began_s, exchange=exchange)
+
+    def _scrubbed(
+        self, rule: Rule, verdict: Verdict, *, detail: str, seconds: float, exchange: Exchange | None
+    ) -> Result:
+        """The result without the secrets that were sent, whatever the driver quoted in its answers."""
+        scrubber = SecretScrubber()
+        given = [value for entry in self.settings.secrets.values() for value in _texts(entry)]
+        sent = secret_values(exchange.request) if exchange is not None else ()
+        with scrubber.hiding([*given, *sent]):
+            result = result_of(rule, verdict, detail=detail, seconds=seconds, exchange=exchange)
+            return msgspec.convert(_mapped(scrubber, msgspec.to_builtins(result)), Result)
 
     async def _examined(self, rule: Rule, lab: Lab, limit_s: float) -> tuple[Verdict, str, Exchange | None]:
         try:
@@ -191,18 +215,35 @@ class Run:
     async def _clean(self, lab: Lab) -> tuple[str, Exchange | None] | None:
         """Take back what the rule made; what is wrong with that, if anything is."""
         problem: tuple[str, Exchange | None] | None = None
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_CLEANUP_S):
                 if failed := await lab.ledger.clean(lab.settle):
                     last = failed[0]
                     problem = f"cleaning up after the rule, {last.rpc.name} answered {last.described()}", last
-        left = [entry.mount_point for entry in read_mounts() if _is_below(entry.mount_point, lab.directory)]
-        if left and problem is None:
-            problem = f"the driver left a mount behind at {left[-1]}", lab.last
-        for path in sorted(left, reverse=True):
-            with contextlib.suppress(OSError):
-                await self._pool.call(ensure_unmounted, path, lazy=True)
+        except TimeoutError:
+            left = lab.ledger.remaining()
+            problem = f"cleaning up after the rule was not done within {_CLEANUP_S:g} s; left are {left}", lab.last
+        mounts = [entry.mount_point for entry in read_mounts() if _is_below(entry.mount_point, lab.directory)]
+        if mounts and problem is None:
+            problem = f"the driver left a mount behind at {mounts[-1]}", lab.last
+        for path in sorted(mounts, reverse=True):
+            with contextlib.suppress(OSError), contextlib.suppress(Failed):
+                await lab.io(ensure_unmounted, path, lazy=True)
         return problem
+
+
+def _texts(entry: str | Mapping[str, str]) -> list[str]:
+    return [entry] if isinstance(entry, str) else list(entry.values())
+
+
+def _mapped(scrub: Callable[[str], str], value: Any) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, dict):
+        return {key: _mapped(scrub, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mapped(scrub, item) for item in value]
+    return value
 
 
 def _is_below(path: str, directory: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from moorage.spec.rules import RPCS
-from moorage.spec.types import Secrets
+from moorage.spec.types import AccessMode, Secrets
 
 __all__ = ["Settings", "secrets_for"]
 
@@ -19,11 +19,10 @@ GIB: Final = 1 << 30
 class Settings:
     """The settings of one run; sizes in bytes, times in seconds.
 
-    `work_dir` must be the same directory for this process and for the driver. `restart_command` is run by
-    `sh -c`; it must end the driver with SIGKILL and start it anew. `secrets` is one map for all RPCs, or maps
-    by RPC name. `patience_s` is how long an operation that goes on in the background, such as a snapshot, may
-    take. `rounds` is how often the rules that rely on chance try. `access` is how volumes are used where a rule
-    does not say; a driver without it is used the other way.
+    `work_dir` must be the same directory for this process and for the driver. `secrets` is one map for all RPCs,
+    or maps by RPC name. `patience_s` is how long an operation that goes on in the background, such as a snapshot,
+    may take. `rounds` is how often the rules that rely on chance try. `access` and `access_mode` are how volumes
+    are used where a rule does not say; a driver without them is used in another way.
     """
 
     work_dir: Path
@@ -36,7 +35,7 @@ class Settings:
     snapshot_parameters: Mapping[str, str] = field(default_factory=dict)
     mutable_parameters: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
-    restart_command: str = ""
+    access_mode: AccessMode = AccessMode.SINGLE_NODE_WRITER
     other_node: str = ""
     log_file: Path | None = None
     call_timeout_s: float = 60.0

@@ -23,7 +23,8 @@ async def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcom
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_the_mutant_is_caught_by_its_rule(mutant: Mutant, outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes[mutant.name]
-    assert outcome.caught, f"{mutant.what} {mutant.rule} did not notice; failed: {outcome.failed or 'nothing'}"
+    said = outcome.detail or f"passed; failed: {', '.join(outcome.failed) or 'nothing'}"
+    assert outcome.caught, f"{mutant.what} {mutant.rule} did not notice: {said}"
 
 
 def test_every_rule_has_a_mutant() -> None:

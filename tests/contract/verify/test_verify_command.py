@@ -110,7 +110,7 @@ async def test_an_interrupted_run_takes_back_what_it_made(local_driver: Backend,
     work = tmp_path / "w"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "moorage", "verify", local_driver.endpoint, *QUICK),
-        *("--area", "node", "--work-dir", str(work)),
+        *("--area", "node", "--work-dir", str(work), "--report", str(tmp_path / "r.json")),
         stdout=subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -124,7 +124,8 @@ async def test_an_interrupted_run_takes_back_what_it_made(local_driver: Backend,
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     assert process.returncode == 130
-    assert b"ended by SIGINT" in err
+    assert err == b"moorage: ended by SIGINT\n"
+    assert json.loads((tmp_path / "r.json").read_text())["complete"] is False
     assert not mounted()
     assert not work.exists()
     listing = await asyncio.create_subprocess_exec(

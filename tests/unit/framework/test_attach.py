@@ -168,6 +168,25 @@ async def test_a_failed_undo_is_made_good_by_the_replay(controller: Controller) 
     assert not controller.storage.content.attached
 
 
+async def test_an_attachment_of_somebody_else_is_left_alone(limited: Controller) -> None:
+    volume_id = await volume(limited)
+    limited.storage.fail("controller_publish", AlreadyExists("attached to node-1 by somebody else"), after=True)
+    with pytest.raises(AlreadyExists, match="somebody else"):
+        await limited.call(attach(volume_id))
+    assert limited.storage.calls["controller_unpublish"] == 0
+    assert limited.storage.content.attached
+
+
+async def test_a_refused_attachment_is_not_remembered(controller: Controller) -> None:
+    volume_id = await volume(controller)
+    controller.storage.fail("controller_publish", AlreadyExists("attached to node-1 by somebody else"))
+    with pytest.raises(AlreadyExists):
+        await controller.call(attach(volume_id))
+    assert await nodes_of(controller, volume_id) == ()
+    await controller.call(attach(volume_id, "node-2"))
+    assert await nodes_of(controller, volume_id) == ("node-2",)
+
+
 class Verbose(MemoryDriver):
     """A publish context that no answer can hold."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.support.controller import Controller, create
 
 import moorage.framework as csi
@@ -44,13 +45,15 @@ class Ward:
         self.ids: list[str] = []
 
     async def fill(self, count: int) -> None:
-        for number in range(count):
+        for number in range(len(self.ids), len(self.ids) + count):
             made = (await self.controller.call(create(f"pvc-{number}"))).volume
             self.ids.append(made.volume_id)
 
-    async def conditions(self) -> dict[str, bool]:
+    async def conditions(self) -> dict[str, bool | None]:
+        """Whether each volume is listed as abnormal; None where its condition is not told."""
         listed = await self.controller.call(m.ListVolumesRequest())
-        return {f"pvc-{self.ids.index(e.volume.volume_id)}": e.status.volume_condition.abnormal for e in listed.entries}
+        told = {f"pvc-{self.ids.index(e.volume.volume_id)}": e.status.volume_condition for e in listed.entries}
+        return {name: None if condition is None else condition.abnormal for name, condition in told.items()}
 
     async def unhealthy(self) -> dict[str, tuple[HealthEntry, ...]]:
         listed = await self.controller.call(m.ControllerListVolumeHealthRequest())
@@ -129,9 +132,58 @@ async def test_storage_that_hangs_takes_a_bounded_time(tmp_path: Path, monkeypat
         await ward.fill(5 * health_asks.AT_ONCE)
         ward.driver.answers = {f"pvc-{number}": release.wait for number in range(5 * health_asks.AT_ONCE)}
         async with asyncio.timeout(10):
-            assert set((await ward.conditions()).values()) == {True}
+            told = await ward.conditions()
         assert len(ward.driver.asked) <= health_asks.AT_ONCE
+        assert told == {f"pvc-{n}": True if f"pvc-{n}" in ward.driver.asked else None for n in range(len(ward.ids))}
         release.set()
+
+
+@pytest_asyncio.fixture
+async def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ward]:
+    """As many hanging volumes as are asked at once, pvc-0 and on, and three that no question gets through to.
+
+    Of those the first two were asked before, and the second was degraded then.
+    """
+    monkeypatch.setattr(health_asks, "ASK_S", 0.1)
+    release = threading.Event()
+    full = health_asks.AT_ONCE
+    async with Controller(tmp_path / "state", driver=Patient) as running:
+        ward = Ward(running)
+        await ward.fill(full + 2)
+        ward.driver.answers = {f"pvc-{full + 1}": lambda: LOST}
+        await ward.conditions()
+        ward.driver.answers |= {f"pvc-{number}": release.wait for number in range(full)}
+        told = await ward.conditions()
+        assert [told[f"pvc-{number}"] for number in range(full)] == [True] * full
+        await ward.fill(1)
+        ward.driver.asked.clear()
+        yield ward
+        release.set()
+
+
+async def test_volume_that_is_not_asked_is_listed_as_it_last_answered(blocked: Ward) -> None:
+    full = health_asks.AT_ONCE
+    hanging = {f"pvc-{number}": True for number in range(full)}
+    others: dict[str, bool | None] = {f"pvc-{full}": False, f"pvc-{full + 1}": True, f"pvc-{full + 2}": None}
+    assert await blocked.conditions() == hanging | others
+    unhealthy = await blocked.unhealthy()
+    assert sorted(unhealthy) == sorted([*hanging, f"pvc-{full + 1}"])
+    assert unhealthy[f"pvc-{full + 1}"] == LOST
+    assert blocked.driver.asked == []
+
+
+async def test_volume_that_cannot_be_asked_is_found_all_the_same(blocked: Ward) -> None:
+    answer = await blocked.controller.call(m.ControllerGetVolumeRequest(blocked.ids[-1]))
+    assert answer.volume.volume_id == blocked.ids[-1]
+    assert answer.status.volume_condition is None
+
+
+async def test_question_for_one_volume_that_cannot_be_asked_is_refused(blocked: Ward) -> None:
+    """Nor does it take the threads that are left for other questions."""
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="have not answered"):
+            await blocked.controller.call(m.ControllerGetVolumeHealthRequest(blocked.ids[-1]))
+    assert blocked.driver.asked == []
 
 
 async def test_slow_storage_is_waited_for_as_long_as_it_answers(

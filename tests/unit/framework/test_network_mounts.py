@@ -34,6 +34,7 @@ class Children(MountHelper):
         self.most: dict[str, int] = {}
         self.asked = 0
         self.error: Exception | None = None
+        self.dead: HelperTimeout | None = None
 
     def mount(
         self,
@@ -49,11 +50,22 @@ class Children(MountHelper):
         if self.error is not None:
             raise self.error
         server = source.partition(":")[0]
+        if self.dead is not None and server.startswith("dead"):
+            self.asked += 1
+            raise self.dead
         self.running.append(server)
         self.most[server] = max(self.most.get(server, 0), self.running.count(server))
         if server == "dead":
             assert self.answer.wait(timeout_s)
         self.running.remove(server)
+        return True
+
+    def bind(self, source: str, target: str, *, readonly: bool = False, timeout_s: float = 60.0) -> bool:
+        del source, target, readonly, timeout_s
+        return True
+
+    def unmount(self, path: str, *, lazy: bool = False, timeout_s: float = 60.0) -> bool:
+        del path, lazy, timeout_s
         return True
 
     def statfs(self, path: str, *, timeout_s: float = 10.0) -> FilesystemStats:
@@ -122,6 +134,50 @@ async def test_a_mount_is_not_over_before_its_process_is(
     stopped.kill()
     with pytest.raises(Unavailable, match="did not finish within 1 s"):
         await mounting
+
+
+@pytest.fixture
+def lost(children: Children, stopped: subprocess.Popen[bytes]) -> Children:
+    """Children of which those that work for `dead...` pass their deadline and survive being killed."""
+    children.dead = HelperTimeout("mount", "/t", timeout_s=1.0, process=stopped)
+    return children
+
+
+async def lose(network: NetworkMounts, children: Children, servers: int) -> list[asyncio.Task[None]]:
+    """Have `servers` servers hang with all that one may have."""
+    sources = [of(f"dead{server}", f"/{n}") for server in range(servers) for n in range(4)]
+    hanging = [asyncio.create_task(network.mount(source, "/t", ())) for source in sources]
+    while children.asked < len(sources):
+        await asyncio.sleep(0.001)
+    return hanging
+
+
+async def test_what_many_dead_servers_leave_behind_is_in_nobodys_way(
+    network: NetworkMounts, lost: Children, stopped: subprocess.Popen[bytes]
+) -> None:
+    hanging = await lose(network, lost, 4)
+    async with asyncio.timeout(3.0):
+        await network.mount(of("alive"), "/alive", ())
+        await network.bind("alive:/a", "/alive", "/bound", readonly=False)
+        await network.unmount("alive:/a", "/alive")
+    assert not any(task.done() for task in hanging)
+    stopped.kill()
+    assert {type(end) for end in await asyncio.gather(*hanging, return_exceptions=True)} == {Unavailable}
+
+
+async def test_when_very_much_hangs_only_unmounts_go_on(
+    network: NetworkMounts, lost: Children, stopped: subprocess.Popen[bytes]
+) -> None:
+    hanging = await lose(network, lost, 8)
+    async with asyncio.timeout(3.0):
+        with pytest.raises(Unavailable, match="32 operations hang"):
+            await network.mount(of("alive"), "/alive", ())
+        with pytest.raises(Unavailable, match="32 operations hang"):
+            await network.bind("alive:/a", "/alive", "/bound", readonly=False)
+        await network.unmount("alive:/a", "/alive")
+    stopped.kill()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    await network.mount(of("alive"), "/alive", ())
 
 
 async def test_statistics_of_a_dead_server_are_refused_at_once_and_asked_again_when_it_let_go(

@@ -15,8 +15,9 @@ from tests.support.scripted_driver import ScriptedDriver
 from moorage.base.threads import DaemonPool
 from moorage.spec import messages as m
 from moorage.spec.errors import InvalidArgument, ResourceExhausted
-from moorage.verify import Facility, Failed, Peer, Settings
-from moorage.verify.facilities import find_facilities
+from moorage.spec.types import AccessMode
+from moorage.verify import Facility, Peer, Settings
+from moorage.verify.facilities import choose_access_mode, find_facilities
 from moorage.verify.lab import Lab
 
 
@@ -35,7 +36,6 @@ async def lab_of(driver: ScriptedDriver, directory: Path, **settings: Any) -> As
 @pytest.mark.parametrize(
     ("settings", "facility"),
     [
-        pytest.param({"restart_command": "true"}, Facility.RESTART, id="restart"),
         pytest.param({"log_file": Path("/var/log/driver.log")}, Facility.LOG, id="log"),
         pytest.param({"mutable_parameters": {"a": "b"}}, Facility.MUTABLE_PARAMETERS, id="mutable-parameters"),
         pytest.param({"secrets": {"user": "x"}}, Facility.SECRETS, id="secrets"),
@@ -82,13 +82,35 @@ async def test_access_types_are_found_by_making_a_volume_of_each(
     assert driver.volumes == {}
 
 
-async def test_a_full_driver_is_no_driver_without_block_volumes(tmp_path: Path) -> None:
+async def test_a_full_driver_has_neither_and_the_run_goes_on(tmp_path: Path) -> None:
     def full(request: Any) -> Any:
         raise ResourceExhausted("the pool is full")
 
     async with lab_of(ScriptedDriver(tmp_path, CreateVolume=full), tmp_path) as lab:
-        with pytest.raises(Failed, match="the pool is full"):
-            await find_facilities(lab, read_only=False)
+        assert not await find_facilities(lab, read_only=False) & {Facility.MOUNT, Facility.BLOCK}
+
+
+@pytest.mark.parametrize(
+    ("made", "chosen"),
+    [
+        pytest.param(set(AccessMode), AccessMode.SINGLE_NODE_WRITER, id="one-writer-first"),
+        pytest.param({AccessMode.MULTI_NODE_READER_ONLY}, AccessMode.MULTI_NODE_READER_ONLY, id="readers-only"),
+        pytest.param(set(), AccessMode.SINGLE_NODE_WRITER, id="nothing-goes"),
+    ],
+)
+async def test_the_access_mode_is_one_that_the_driver_has(
+    tmp_path: Path, made: set[AccessMode], chosen: AccessMode
+) -> None:
+    driver = ScriptedDriver(tmp_path)
+
+    def create(request: m.CreateVolumeRequest) -> Any:
+        if not {capability.access_mode for capability in request.volume_capabilities} <= made:
+            raise InvalidArgument("not so")
+        return driver._create(request)
+
+    driver.script["CreateVolume"] = create
+    async with lab_of(driver, tmp_path) as lab:
+        assert await choose_access_mode(lab) is chosen
 
 
 async def test_reading_makes_no_volume(tmp_path: Path) -> None:

@@ -9,13 +9,27 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.scripted_driver import ScriptedDriver
 
 from moorage.spec import messages as m
 from moorage.spec.errors import Aborted, FailedPrecondition, Unavailable
 from moorage.spec.types import ControllerCapability
-from moorage.verify import ALL_RULES, Peer, PeerError, Report, Rule, Settings, Skipped, Verdict, rule, run_rules, select
+from moorage.verify import (
+    ALL_RULES,
+    Peer,
+    PeerError,
+    Report,
+    Rule,
+    Settings,
+    Skipped,
+    Verdict,
+    rule,
+    run_rules,
+    runner,
+    select,
+)
 from moorage.verify.lab import Lab
 
 CREATE = ControllerCapability.CREATE_DELETE_VOLUME
@@ -135,6 +149,40 @@ async def test_how_a_rule_ends_is_its_verdict(tmp_path: Path, error: Exception, 
     async with peer_of(ScriptedDriver(tmp_path)) as peer:
         report = await run_rules([a_rule(ends)], peer, settings(tmp_path))
     assert await verdicts(report) == [(verdict, detail)]
+
+
+async def test_a_cleanup_that_hangs_is_told_with_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(request: Any) -> Any:
+        await asyncio.sleep(60)
+
+    driver = ScriptedDriver(tmp_path)
+    monkeypatch.setattr(runner, "_CLEANUP_S", 0.5)
+
+    async def creates(lab: Lab) -> None:
+        await lab.create()
+        driver.script["DeleteVolume"] = hang
+
+    async with peer_of(driver) as peer:
+        report = await run_rules([a_rule(creates)], peer, settings(tmp_path))
+    ((verdict, detail),) = await verdicts(report)
+    assert verdict is Verdict.FAIL
+    assert "was not done within 0.5 s; left are volume id-verify-" in detail
+
+
+async def test_secrets_that_a_driver_quotes_are_in_no_report(tmp_path: Path) -> None:
+    def leak(request: Any) -> Any:
+        raise FailedPrecondition("login with password hunter2-real failed")
+
+    driver = ScriptedDriver(tmp_path)
+
+    async def creates(lab: Lab) -> None:
+        driver.script["CreateVolume"] = leak
+        await lab.create()
+
+    async with peer_of(driver) as peer:
+        given = settings(tmp_path, secrets={"password": "hunter2-real"})
+        report = await run_rules([a_rule(creates)], peer, given)
+    assert "hunter2" not in msgspec.json.encode(report).decode()
 
 
 async def test_a_call_is_repeated_until_its_outcome_is_final(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,20 +27,32 @@ __all__ = ["Backend", "Outcome", "backend", "mutated", "run_mutants"]
 SIZE_BYTES: Final = 32 << 20
 ARGUMENTS: Final = ("--attach", "--attach-node", "other", "--attach-limit", "8")
 _READY_S: Final = 30.0
+_NO_VERDICT: Final = ("the rule itself broke", "the rule was not done within")
+"""How the details of failures begin that the runner found, and not the rule: any other defect could be behind them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the suite said of one mutant: the ids of the rules of its area that failed, and the time in seconds."""
+    """What the suite said of one mutant: the rules of its area that failed, with details, and the time in seconds."""
 
     mutant: Mutant
-    failed: tuple[str, ...]
+    failures: Mapping[str, str]
     seconds: float
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """The ids of the rules that failed."""
+        return tuple(self.failures)
+
+    @property
     def caught(self) -> bool:
-        """Whether the rule that must catch it did."""
-        return self.mutant.rule in self.failed
+        """Whether the rule that must catch it did, by a verdict of its own: neither by breaking nor by taking long."""
+        return self.mutant.rule in self.failures and not self.detail.startswith(_NO_VERDICT)
+
+    @property
+    def detail(self) -> str:
+        """What the rule that must catch it said; empty when it did not fail."""
+        return self.failures.get(self.mutant.rule, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,6 @@ async def backend(directory: Path, *, rounds: int = 1, arguments: Sequence[str] 
         work_dir=own / "work",
         size_bytes=SIZE_BYTES,
         expanded_bytes=2 * SIZE_BYTES,
-        restart_command=driver.command,
         other_node="other",
         log_file=driver.log_path,
         mutable_parameters={"readAheadKiB": "256"},
@@ -131,8 +142,8 @@ async def examine(mutant: Mutant, behind: Backend, *, whole_area: bool) -> Outco
             report = await run_rules(rules, peer, behind.settings)
         finally:
             await peer.close()
-    failed = tuple(result.id for result in report.rules if result.verdict is Verdict.FAIL)
-    return Outcome(mutant, failed, time.monotonic() - began_s)
+    failures = {result.id: result.detail for result in report.rules if result.verdict is Verdict.FAIL}
+    return Outcome(mutant, failures, time.monotonic() - began_s)
 
 
 @dataclass(slots=True)
