@@ -17,7 +17,7 @@ from moorage.framework.translate import may_still_run
 from moorage.framework.values import Attachment, VolumeRecord
 from moorage.spec import messages as m
 from moorage.spec.access import NodePublication, second_controller_publish
-from moorage.spec.errors import InvalidArgument, ResourceExhausted, Unavailable
+from moorage.spec.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Unavailable
 
 WISHED = declare_step("framework.attach.wished", "the attachment is recorded before the driver attaches")
 ATTACHED = declare_step("framework.attach.attached", "the driver has attached the volume")
@@ -85,7 +85,9 @@ class Attachments:
             response = m.ControllerPublishVolumeResponse(publish_context=answered(context, readonly=wish.readonly))
             core.check_response("ControllerPublishVolume", response)
         except Exception as cause:
-            if not may_still_run(cause):
+            if isinstance(cause, AlreadyExists):  # the attachment that is there is somebody else's
+                await core.settle(FORGOTTEN, drop=(wish,))
+            elif not may_still_run(cause):
                 await self._undo(wish, cause)
             raise
         done = Attachment(

@@ -1,19 +1,21 @@
 """Asks a driver for the health of many volumes, so that one that is broken, slow or gone spoils nothing.
 
 Volumes are asked a few at a time. One whose answer does not come is told of as inaccessible, and is not asked again
-while the question is still open: a dead mount costs one thread, however often its health is listed.
+while the question is still open: a dead mount costs one thread, however often its health is asked for. Of one that
+cannot be asked, because too many others hang, nothing is claimed but what it answered last.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from moorage.base.log import get_logger
 from moorage.framework.core import Core
 from moorage.framework.values import VolumeRecord
-from moorage.spec.errors import CsiError, NotFound
+from moorage.spec.errors import CsiError, NotFound, Unavailable
 from moorage.spec.messages import ControllerListVolumeHealthResponse
 from moorage.spec.responses import response_problems
 from moorage.spec.rules import RPCS
@@ -24,6 +26,8 @@ AT_ONCE: Final = 6
 """How many volumes are asked at a time; fewer than the threads for questions, so that others have some left."""
 ASK_S: Final = 5.0
 """How long a volume may take to tell its health before it counts as inaccessible."""
+REMEMBERED: Final = 4096
+"""Of how many volumes the last answer is kept."""
 
 Entries = tuple[HealthEntry, ...]
 
@@ -37,28 +41,56 @@ class HealthAsks:
         self._core = core
         self._open: dict[str, asyncio.Task[Entries]] = {}
         self._late: set[str] = set()
+        self._last: dict[str, Entries] = {}
         self._ended = 0
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def one(self, record: VolumeRecord) -> Entries:
-        """What is wrong with a volume. Raises what the driver raises."""
-        return tuple(await self._core.invoke.call("query", "volume_health", record))
+        """What is wrong with a volume. Raises what the driver raises, and `Unavailable` when too many others hang."""
+        question = await self._question(record)
+        if question is None:
+            raise Unavailable(
+                f"volume {record.volume_id!r} cannot be asked for its health: {len(self._open)} others "
+                "have not answered; see why, and repeat the call"
+            )
+        await self._in_time(record, question)
+        return await asyncio.shield(question)
 
-    async def all(self, records: Sequence[VolumeRecord]) -> list[Entries | None]:
-        """What is wrong with each volume, in their order; None for one that was deleted meanwhile."""
-        return list(await asyncio.gather(*(self._told(record) for record in records)))
+    async def all(self, records: Sequence[VolumeRecord]) -> dict[str, Entries | None]:
+        """What is wrong with each volume, by id; without those that were deleted meanwhile.
+
+        For a volume that cannot be asked it is the last answer, None if there is none.
+        """
+        told: dict[str, Entries | None] = {}
+
+        async def tell(record: VolumeRecord) -> None:
+            with suppress(_Gone):
+                told[record.volume_id] = await self._told(record)
+
+        await asyncio.gather(*(tell(record) for record in records))
+        return told
 
     async def _told(self, record: VolumeRecord) -> Entries | None:
-        question = self._open.get(record.volume_id)
+        question = await self._question(record)
         if question is None:
-            if not await self._have_room():
-                return _inaccessible("not asked, because too many volumes have not answered")
+            return self._last.get(record.volume_id)
+        if not await self._in_time(record, question):
+            return _inaccessible(f"the volume has not told its health within {ASK_S:g} s")
+        return await self._judged(record, question)
+
+    async def _question(self, record: VolumeRecord) -> asyncio.Task[Entries] | None:
+        """The open question to a volume, or a new one; None when there is no room for it."""
+        question = self._open.get(record.volume_id)
+        if question is None and await self._have_room():
             question = self._ask(record)
+        return question
+
+    async def _in_time(self, record: VolumeRecord, question: asyncio.Task[Entries]) -> bool:
+        """Wait for the answer; False when it takes too long, and at once when it is late already."""
         done, _ = await asyncio.wait({question}, timeout=0 if record.volume_id in self._late else ASK_S)
         if not done:
             self._late.add(record.volume_id)
-            return _inaccessible(f"the volume has not told its health within {ASK_S:g} s")
-        return await self._judged(record, question)
+        return bool(done)
 
     async def _have_room(self) -> bool:
         """Wait for room to ask; False when all of it is taken and no question comes to its end."""
@@ -79,7 +111,7 @@ class HealthAsks:
         if volume_id in self._open:  # another list has asked while this one waited
             self._room.release()
             return self._open[volume_id]
-        question = asyncio.create_task(self.one(record), name=f"health of {volume_id}")
+        question = asyncio.create_task(self._call(record), name=f"health of {volume_id}")
         self._open[volume_id] = question
 
         def close(ended: asyncio.Task[Entries]) -> None:
@@ -93,13 +125,19 @@ class HealthAsks:
         question.add_done_callback(close)
         return question
 
-    async def _judged(self, record: VolumeRecord, question: asyncio.Task[Entries]) -> Entries | None:
-        """The answer, or what takes its place."""
+    async def _call(self, record: VolumeRecord) -> Entries:
+        return tuple(await self._core.invoke.call("query", "volume_health", record))
+
+    async def _judged(self, record: VolumeRecord, question: asyncio.Task[Entries]) -> Entries:
+        """The answer, or what takes its place; raises _Gone for a volume that was deleted meanwhile."""
         try:
             entries = question.result()
         except NotFound as error:
             now = await self._core.store.volume(record.volume_id)
-            return None if now is None or now.deleting else _inaccessible(error.message)
+            if now is None or now.deleting:
+                self._last.pop(record.volume_id, None)
+                raise _Gone from error
+            return _inaccessible(error.message)
         except CsiError as error:
             return _inaccessible(f"the volume cannot tell its health: {error.message}")
         except Exception as error:
@@ -108,7 +146,18 @@ class HealthAsks:
         if problem := _problem(record, entries):
             log.warning("volume.health_invalid", volume=record.volume_id, problem=problem)
             return _inaccessible("the driver told the volume's health against the specification; its log has more")
+        self._remember(record.volume_id, entries)
         return entries
+
+    def _remember(self, volume_id: str, entries: Entries) -> None:
+        self._last.pop(volume_id, None)
+        self._last[volume_id] = entries
+        if len(self._last) > REMEMBERED:
+            del self._last[next(iter(self._last))]
+
+
+class _Gone(Exception):
+    """The volume was deleted while it was asked."""
 
 
 def _inaccessible(message: str) -> Entries:

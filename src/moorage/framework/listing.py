@@ -71,11 +71,11 @@ class Listing:
         raise VolumeNotFound(record.volume_id)
 
     async def _healths(self, records: Sequence[VolumeRecord]) -> list[tuple[VolumeRecord, Entries | None]]:
-        """The records with what is wrong with them, None where the driver does not tell; without those now gone."""
+        """The records with what is wrong with them, None where that is not known; without those now gone."""
         if not self._core.invoke.offers("volume_health"):
             return [(record, None) for record in records]
         told = await self._asks.all(records)
-        return [(record, health) for record, health in zip(records, told, strict=True) if health is not None]
+        return [(record, told[record.volume_id]) for record in records if record.volume_id in told]
 
     async def validate(self, request: m.ValidateVolumeCapabilitiesRequest) -> m.ValidateVolumeCapabilitiesResponse:
         """ValidateVolumeCapabilities."""

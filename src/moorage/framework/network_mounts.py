@@ -3,7 +3,8 @@
 Each runs in a child process with a deadline (`moorage.host.helper`) and holds a thread of pools that nothing else
 uses. Of one server only a few run at a time, so that a dead one leaves room for the others. A child that the kernel
 does not let go of keeps its operation running, and with it the key of the volume, until it is gone: only then
-is it known what it did. Statistics change nothing, so they are answered at once, but asked again only then.
+is it known what it did. It holds no thread meanwhile, and when many servers are dead, only unmounts are begun.
+Statistics change nothing, so they are answered at once, but asked again only then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 _BUSY_S: Final = 3.0
 _POLL_S: Final = 0.1
+_LOST_POLL_S: Final = 1.0
+_LOST: Final = 32
+"""From how many lost children on nothing is mounted; the room above it is for unmounts."""
 
 
 class NetworkMounts:
@@ -40,10 +44,11 @@ class NetworkMounts:
     def __init__(self, *, change_timeout_s: float = 30.0, question_timeout_s: float = 10.0) -> None:
         self._change_timeout_s = change_timeout_s
         self._question_timeout_s = question_timeout_s
-        self._changes = _Lanes("network mounts", size=16, per_server=4)
-        self._questions = _Lanes("network statistics", size=8, per_server=2)
+        self._changes = _Lanes("network mounts", size=16, per_server=4, children=2 * _LOST)
+        self._questions = _Lanes("network statistics", size=8, per_server=2, children=8)
         self._asking = Operations(limit=256)
         self._stuck: dict[str, HelperTimeout] = {}
+        self._lost = 0
 
     async def close(self) -> None:
         """Start nothing more; children that hang are left to end with this process."""
@@ -53,6 +58,7 @@ class NetworkMounts:
 
     async def mount(self, source: NetworkMount, path: str, flags: Sequence[str]) -> None:
         """Have the source mounted at `path`. Raises OSError, `Unavailable` and `FailedPrecondition`."""
+        self._check_lost()
         call = partial(
             self._changes.helper.mount,
             source.source,
@@ -75,6 +81,7 @@ class NetworkMounts:
 
     async def bind(self, source: str, path: str, target: str, *, readonly: bool) -> None:
         """Have what is mounted at `path` from `source` bound at `target`. Raises OSError and `Unavailable`."""
+        self._check_lost()
         timeout_s = self._change_timeout_s
         call = partial(self._changes.helper.bind, path, target, readonly=readonly, timeout_s=timeout_s)
         await self._change(source, call, timeout_s=timeout_s)
@@ -121,28 +128,40 @@ class NetworkMounts:
             self._stuck[path] = late
             raise Unavailable(f"{late}; repeat the call then") from late
 
+    def _check_lost(self) -> None:
+        """Raises `Unavailable` when so much hangs that the room left is for unmounts."""
+        if self._lost >= _LOST:
+            raise Unavailable(
+                f"{self._lost} operations hang on servers that do not answer, so nothing more is mounted; "
+                "mend those servers or restart the node"
+            )
+
     async def _change(self, source: str, call: Callable[[], T], *, timeout_s: float) -> T:
+        """The result of the call; its failure only when the process that it ran in can do nothing more."""
         async with self._changes.place(source, timeout_s):
             try:
-                return await self._changes.call(partial(_until_known, call))
+                return await self._changes.call(call)
             except HelperTimeout as late:
+                await self._until_gone(late)
                 raise Unavailable(f"{late}; repeat the call then") from late
 
-
-def _until_known(call: Callable[[], T]) -> T:
-    """The result of the call; its failure only when the process that it ran in can do nothing more."""
-    try:
-        return call()
-    except HelperTimeout as late:
-        late.wait_for_end()
-        raise
+    async def _until_gone(self, late: HelperTimeout) -> None:
+        """Wait, without a limit and without a thread, until the process of a lost call has ended."""
+        self._lost += 1
+        pause_s = _POLL_S
+        try:
+            while late.still_running():
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LOST_POLL_S)
+        finally:
+            self._lost -= 1
 
 
 class _Lanes:
     """Children and threads for one purpose, of which one server takes only a few."""
 
-    def __init__(self, name: str, *, size: int, per_server: int) -> None:
-        self.helper = MountHelper(max_children=size)
+    def __init__(self, name: str, *, size: int, per_server: int, children: int) -> None:
+        self.helper = MountHelper(max_children=children)
         self.pool = DaemonPool(name, size)
         self._per_server = per_server
         self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()

@@ -177,7 +177,7 @@ async def test_a_fault_plan_is_carried_out(box: Any, wait_until: WaitUntil) -> N
     async with Client(box.socket) as client:
         with pytest.raises(CsiError) as raised:
             await client.create_volume(request("one"))
-        assert raised.value.code.name == "RESOURCE_EXHAUSTED"
+        assert raised.value.code.name == "RESOURCE_EXHAUSTED", raised.value.message
         await client.create_volume(request("one"))
 
 

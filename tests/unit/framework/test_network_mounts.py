@@ -51,7 +51,6 @@ class Children(MountHelper):
             raise self.error
         server = source.partition(":")[0]
         if self.dead is not None and server.startswith("dead"):
-            self.asked += 1
             raise self.dead
         self.running.append(server)
         self.most[server] = max(self.most.get(server, 0), self.running.count(server))
@@ -137,25 +136,25 @@ async def test_a_mount_is_not_over_before_its_process_is(
 
 
 @pytest.fixture
-def lost(children: Children, stopped: subprocess.Popen[bytes]) -> Children:
+def dying(children: Children, stopped: subprocess.Popen[bytes]) -> None:
     """Children of which those that work for `dead...` pass their deadline and survive being killed."""
     children.dead = HelperTimeout("mount", "/t", timeout_s=1.0, process=stopped)
-    return children
 
 
-async def lose(network: NetworkMounts, children: Children, servers: int) -> list[asyncio.Task[None]]:
+async def lose(network: NetworkMounts, servers: int) -> list[asyncio.Task[None]]:
     """Have `servers` servers hang with all that one may have."""
     sources = [of(f"dead{server}", f"/{n}") for server in range(servers) for n in range(4)]
     hanging = [asyncio.create_task(network.mount(source, "/t", ())) for source in sources]
-    while children.asked < len(sources):
+    while network._lost < len(sources):
         await asyncio.sleep(0.001)
     return hanging
 
 
+@pytest.mark.usefixtures("dying")
 async def test_what_many_dead_servers_leave_behind_is_in_nobodys_way(
-    network: NetworkMounts, lost: Children, stopped: subprocess.Popen[bytes]
+    network: NetworkMounts, stopped: subprocess.Popen[bytes]
 ) -> None:
-    hanging = await lose(network, lost, 4)
+    hanging = await lose(network, 4)
     async with asyncio.timeout(3.0):
         await network.mount(of("alive"), "/alive", ())
         await network.bind("alive:/a", "/alive", "/bound", readonly=False)
@@ -165,10 +164,11 @@ async def test_what_many_dead_servers_leave_behind_is_in_nobodys_way(
     assert {type(end) for end in await asyncio.gather(*hanging, return_exceptions=True)} == {Unavailable}
 
 
+@pytest.mark.usefixtures("dying")
 async def test_when_very_much_hangs_only_unmounts_go_on(
-    network: NetworkMounts, lost: Children, stopped: subprocess.Popen[bytes]
+    network: NetworkMounts, stopped: subprocess.Popen[bytes]
 ) -> None:
-    hanging = await lose(network, lost, 8)
+    hanging = await lose(network, 8)
     async with asyncio.timeout(3.0):
         with pytest.raises(Unavailable, match="32 operations hang"):
             await network.mount(of("alive"), "/alive", ())

@@ -40,7 +40,8 @@ class PoolLock:
         """
         path = root / LOCK_FILE
         while True:
-            fd = os.open(path, os.O_RDONLY | os.O_CREAT | _CAREFUL, 0o600)  # open for writing, it would keep a disk so
+            # Held open for reading only: a file open for writing would keep the disk from being remounted read-only.
+            fd = os.open(path, os.O_RDONLY | os.O_CREAT | _CAREFUL, 0o600)
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise OSError(errno.EINVAL, f"{LOCK_FILE} is no regular file", str(path))
