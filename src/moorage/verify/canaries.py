@@ -65,7 +65,6 @@ class LogTail:
         except OSError:
             return 0
 
-    @property
     def grew(self) -> bool:
         """Whether anything was written since then."""
         return self._size() != self._start

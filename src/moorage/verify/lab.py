@@ -141,10 +141,13 @@ class Lab:
 
         Raises Failed when it does not come back, and whatever the function raises.
         """
+        limit = asyncio.timeout(_IO_TIMEOUT_S)
         try:
-            async with asyncio.timeout(_IO_TIMEOUT_S):
+            async with limit:
                 return await self._pool.call(function, *args, **kwargs)
         except TimeoutError:
+            if not limit.expired():  # the kernel's own ETIMEDOUT
+                raise
             name = getattr(function, "__name__", "a file operation")
             raise Failed(f"{name} on the volume's path did not come back within {_IO_TIMEOUT_S:g} s") from None
 

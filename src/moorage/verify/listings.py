@@ -7,9 +7,10 @@ list that changes between two pages, so what is demanded of a whole list is dema
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "Listable",
     "Walk",
     "eventually",
+    "expect_unshaken",
     "paging_problem",
     "quiet_walk",
     "snapshots_of",
@@ -40,6 +42,7 @@ _PATIENCE_S: Final = 5.0
 _PAUSE_S: Final = 0.1
 _MOST_PAGES: Final = 2000
 _PAGES: Final = 6
+_MOST_SHAKEN_PAGES: Final = 50
 _TRIES: Final = 5
 
 
@@ -102,17 +105,24 @@ class Walk(Generic[EntryT]):
 
 async def walk(lab: Lab, listable: Listable[EntryT], *, max_entries: int = 0, token: str = "") -> Walk[EntryT]:
     """Read a list to its end, from `token` on. Raises Failed when a page is refused or the end never comes."""
-    pages: list[tuple[EntryT, ...]] = []
+    read = [page async for page in _pages(lab, listable, max_entries=max_entries, token=token)]
+    ids = tuple(listable.id_of(entry) for entries, _, _ in read for entry in entries)
+    return Walk(tuple(entries for entries, _, _ in read), ids, read[-1][2])
+
+
+async def _pages(
+    lab: Lab, listable: Listable[EntryT], *, max_entries: int, token: str = ""
+) -> AsyncIterator[tuple[tuple[EntryT, ...], str, Exchange]]:
+    """The pages of a list as they come, each with the token for the next and its call; there is one at least."""
     given: set[str] = {token}
-    while True:
+    for count in itertools.count(1):
         exchange = await lab.settle(listable.ask(max_entries, token), patience_s=_PATIENCE_S)
         entries, token = listable.read(exchange)
-        pages.append(entries)
+        yield entries, token, exchange
         if not token:
-            ids = tuple(listable.id_of(entry) for page in pages for entry in page)
-            return Walk(tuple(pages), ids, exchange)
-        if token in given or len(pages) > _MOST_PAGES:
-            said = f"next_token {token!r} was given out before" if token in given else f"{len(pages)} pages were read"
+            return
+        if token in given or count > _MOST_PAGES:
+            said = f"next_token {token!r} was given out before" if token in given else f"{count} pages were read"
             raise Failed(f"the list of {listable.what} does not come to an end: {said}", exchange)
         given.add(token)
 
@@ -141,6 +151,60 @@ def paging_problem(whole: frozenset[str], paged: tuple[str, ...], what: str) -> 
     if strange := sorted(counts.keys() - whole):
         return f"{strange[0]!r} is on a page and not among the {what} that are listed at once"
     return None
+
+
+async def expect_unshaken(
+    lab: Lab, listable: Listable[EntryT], own: Collection[str], delete: Callable[[str], Awaitable[None]]
+) -> None:
+    """Read a list in pages, and delete one of `own`, which all are listed, when it was met and pages are to come.
+
+    Whatever is listed before and after must be met exactly once, no matter whose it is. Raises Failed, also when
+    `delete` does, and Skipped when nothing could be deleted between two pages, or when other users change a list
+    all the time in which something is missed.
+    """
+    left = set(own)
+    for _ in range(len(own) - 1):
+        before = (await walk(lab, listable)).ids
+        met, gone = await _met_while_deleting(lab, listable, left, delete, max_entries=_shaken_size(before, left))
+        if not gone:
+            continue
+        after = frozenset((await walk(lab, listable)).ids) - {gone}
+        lasting = after.intersection(before)
+        problem = paging_problem(lasting, tuple(name for name in met if name in lasting), listable.what)
+        if problem is None:
+            return
+        if after == frozenset(before) - {gone}:
+            raise Failed(f"{gone!r} was deleted when its page had been read, and {problem}", lab.last)
+        left.remove(gone)
+    if len(left) == len(own):
+        raise Skipped(f"the list of {listable.what} came on one page each time, so nothing could be deleted meanwhile")
+    raise Skipped(f"the list of {listable.what} changed each time while it was read; ask a driver with fewer users")
+
+
+def _shaken_size(listed: tuple[str, ...], own: Collection[str]) -> int:
+    """A page size that parts `own`, so that one of them is not on the last page, and makes not too many pages."""
+    places = [index for index, name in enumerate(listed) if name in own] or [0]
+    return max(1, places[(len(places) - 1) // 2] + 1, len(listed) // _MOST_SHAKEN_PAGES)
+
+
+async def _met_while_deleting(
+    lab: Lab,
+    listable: Listable[EntryT],
+    own: Collection[str],
+    delete: Callable[[str], Awaitable[None]],
+    *,
+    max_entries: int,
+) -> tuple[tuple[str, ...], str]:
+    """The ids on all pages, and which of `own` was deleted when it had been on one that was not the last, if any."""
+    met: list[str] = []
+    gone = ""
+    async for entries, token, _ in _pages(lab, listable, max_entries=max_entries):
+        met += [listable.id_of(entry) for entry in entries]
+        mine = [name for name in met if name in own]
+        if mine and token and not gone:
+            gone = mine[-1]
+            await delete(gone)
+    return tuple(met), gone
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, patience_s: float = _PATIENCE_S) -> bool:

@@ -62,9 +62,14 @@ class Severity(Enum):
 
 
 class Danger(StrEnum):
-    """What running a rule can do to the system; `--read-only` runs only rules without any."""
+    """What running a rule can do to the system; `--read-only` runs only rules without any.
+
+    MAY_CREATE is for rules that look at `Lab.read_only` themselves, and then keep to calls that change nothing:
+    for `--read-only` it is no danger.
+    """
 
     CREATES = "creates volumes"
+    MAY_CREATE = "creates a volume, but not with --read-only"
     RESTARTS = "kills and restarts the driver"
     ROOT = "needs root"
 

@@ -184,9 +184,10 @@ class Run:
             return msgspec.convert(_mapped(scrubber, msgspec.to_builtins(result)), Result)
 
     async def _examined(self, rule: Rule, lab: Lab, limit_s: float) -> tuple[Verdict, str, Exchange | None]:
+        limit = asyncio.timeout(limit_s)
         try:
             await self._revive()
-            async with asyncio.timeout(limit_s):
+            async with limit:
                 await rule.examine(lab)
         except Failed as failure:
             return Verdict.FAIL, failure.message, failure.exchange or lab.last
@@ -194,7 +195,9 @@ class Run:
             return Verdict.SKIP, skipped.reason, None
         except PeerError as error:
             return Verdict.FAIL, str(error), None
-        except TimeoutError:
+        except TimeoutError as error:
+            if not limit.expired():  # the kernel's own ETIMEDOUT
+                return Verdict.FAIL, f"a file operation on the volume failed: {error.strerror}", lab.last
             return Verdict.FAIL, f"the rule was not done within {limit_s:.0f} s", lab.last
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from moorage.spec.capabilities import Declared
 from moorage.spec.types import OpenEnum
-from moorage.verify.rule import Area, Facility, Need, Rule
+from moorage.verify.rule import Area, Danger, Facility, Need, Rule
 
 __all__ = ["Facts", "SelectionError", "missing_need", "select"]
 
@@ -63,8 +63,8 @@ def _matches(rule: Rule, patterns: Iterable[str]) -> bool:
 
 def missing_need(rule: Rule, facts: Facts) -> str:
     """Why this rule cannot run here, as a reason for skipping; empty when it can."""
-    if facts.read_only and rule.danger:
-        return f"--read-only: the rule {' and '.join(sorted(danger.value for danger in rule.danger))}"
+    if facts.read_only and (dangers := rule.danger - {Danger.MAY_CREATE}):
+        return f"--read-only: the rule {' and '.join(sorted(danger.value for danger in dangers))}"
     for need in rule.needs:
         options = need if isinstance(need, tuple) else (need,)
         if not any(_at_hand(option, facts) for option in options):

@@ -43,6 +43,16 @@ def test_a_log_that_was_rotated_is_read_from_its_beginning(tmp_path: Path) -> No
     assert log.line_with(VALUE) == "<canary>"
 
 
+def test_whether_a_log_grew_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("old\n")
+    log = LogTail(path)
+    assert not log.grew()
+    with path.open("a") as file:
+        file.write("new\n")
+    assert log.grew()
+
+
 def test_a_log_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         LogTail(tmp_path / "log").line_with(VALUE)

@@ -172,7 +172,10 @@ async def test_a_driver_that_comes_back_ill_is_reported(tmp_path: Path) -> None:
     def ill(_: Any) -> Any:
         raise FailedPrecondition("the journal is damaged")
 
-    async with ScriptedDriver(tmp_path) as driver, peer_of(driver.endpoint, restart_command=f"touch '{tmp_path}/scripted.sock'") as peer:
+    async with (
+        ScriptedDriver(tmp_path) as driver,
+        peer_of(driver.endpoint, restart_command=f"touch '{tmp_path}/scripted.sock'") as peer,
+    ):
         await peer.learn()
         driver.script["Probe"] = ill
         with pytest.raises(Failed, match="killed and started again, and then: the journal is damaged"):

@@ -79,6 +79,7 @@ def test_read_only_leaves_out_what_is_dangerous() -> None:
     dangerous = a_rule("create.one", danger=(Danger.CREATES, Danger.RESTARTS))
     assert missing_need(dangerous, facts) == ("--read-only: the rule creates volumes and kills and restarts the driver")
     assert missing_need(a_rule("create.two"), facts) == ""
+    assert missing_need(a_rule("create.three", danger=(Danger.MAY_CREATE,)), facts) == ""
 
 
 @pytest.mark.parametrize("rule_id", ["Create.one", "create", "create.One", "create.one-", "nowhere.one"])

@@ -33,6 +33,7 @@ from moorage.verify.tour import tour
 
 CREATE = ControllerCapability.CREATE_DELETE_VOLUME
 _EVERY_CALL: Final = "nothing of its own: every call of the run, or a tour of all RPCs when there was none"
+_TOUR: Final = (Danger.MAY_CREATE,)
 
 
 @rule(
@@ -41,6 +42,7 @@ _EVERY_CALL: Final = "nothing of its own: every call of the run, or a tour of al
     title="every error says in words what is wrong",
     sends=_EVERY_CALL,
     demands="a status message that is not empty, whenever the code is not OK",
+    danger=_TOUR,
 )
 async def error_message(lab: Lab) -> None:
     await tour(lab)
@@ -57,6 +59,7 @@ async def error_message(lab: Lab) -> None:
     title="the status details are empty",
     sends=_EVERY_CALL,
     demands="no details in any status: what the driver has to say belongs into the message",
+    danger=_TOUR,
 )
 async def no_status_details(lab: Lab) -> None:
     await tour(lab)
@@ -74,6 +77,7 @@ async def no_status_details(lab: Lab) -> None:
     sends="every call of the run, or a tour of all RPCs; among them ids of 8000 characters",
     demands=f"messages of {MESSAGE_LIMIT_BYTES} bytes at most: a longer one reaches many clients as RESOURCE_EXHAUSTED",
     severity=Severity.SHOULD,
+    danger=_TOUR,
 )
 async def message_size(lab: Lab) -> None:
     await tour(lab)
@@ -87,6 +91,7 @@ async def message_size(lab: Lab) -> None:
     sends=_EVERY_CALL,
     demands="a code that tells the caller what to do; UNKNOWN is what gRPC makes of an exception that nobody caught",
     severity=Severity.SHOULD,
+    danger=_TOUR,
 )
 async def code_not_unknown(lab: Lab) -> None:
     await tour(lab)
@@ -104,6 +109,7 @@ async def code_not_unknown(lab: Lab) -> None:
     sends=_EVERY_CALL,
     demands="final errors with a code that the specification lists for all RPCs or for this one",
     severity=Severity.ADVICE,
+    danger=_TOUR,
 )
 async def code_listed(lab: Lab) -> None:
     await tour(lab)
@@ -120,6 +126,7 @@ async def code_listed(lab: Lab) -> None:
     title="every answer is a message of its RPC",
     sends=_EVERY_CALL,
     demands="exactly one message in a good answer, valid protobuf with valid UTF-8 in its strings",
+    danger=_TOUR,
 )
 async def readable(lab: Lab) -> None:
     await tour(lab)
@@ -141,6 +148,7 @@ async def _judge(lab: Lab, kind: ProblemKind) -> None:
     title="responses have every required field",
     sends=_EVERY_CALL,
     demands="no REQUIRED field left out; lists and maps among them with one element at least",
+    danger=_TOUR,
 )
 async def required_fields(lab: Lab) -> None:
     await _judge(lab, ProblemKind.REQUIRED)
@@ -152,6 +160,7 @@ async def required_fields(lab: Lab) -> None:
     title="what the driver sends keeps to the size limits",
     sends=_EVERY_CALL,
     demands="strings of 128 bytes at most, maps of 4 KiB, node ids of 256 bytes; in bytes, not in characters",
+    danger=_TOUR,
 )
 async def size_limits(lab: Lab) -> None:
     await _judge(lab, ProblemKind.SIZE)
@@ -163,6 +172,7 @@ async def size_limits(lab: Lab) -> None:
     title="responses do not contradict themselves or what the driver declares",
     sends=_EVERY_CALL,
     demands="no negative numbers, no entry twice, legal topologies, nothing that needs a capability not declared",
+    danger=_TOUR,
 )
 async def sound_responses(lab: Lab) -> None:
     await _judge(lab, ProblemKind.OTHER)
