@@ -125,6 +125,10 @@ def command(
         rules = select(ALL_RULES, only=only, skip=skip, areas=areas)
     except SelectionError as error:
         raise click.UsageError(str(error)) from None
+    if not rules:
+        raise click.UsageError(
+            "no rule is left: --rule, --area and --skip narrow each other; --list shows what is chosen"
+        )
     if list_only:
         print_rules(rules, as_json=given["output"] == "json")
         return

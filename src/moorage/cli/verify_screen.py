@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import click
 
-from moorage.verify import Report, Result, Rule, Severity, Verdict
+from moorage.verify import ALL_RULES, Report, Result, Rule, Severity, Verdict
 from moorage.verify.badge import badge_line
 from moorage.verify.text import area_table, explain, summary
 
@@ -70,7 +70,8 @@ class Screen:
             self._say(line)
         self._say("")
         self._say(self._styled(summary(report), bold=True))
-        if report.complete and not report.failures(at_least=Severity.SHOULD):
+        whole = len(report.rules) == len(ALL_RULES) and report.tally().passed > report.tally().skipped
+        if whole and report.complete and not report.failures(at_least=Severity.SHOULD):
             self._say(f"For the README: {badge_line(report)}")
 
     def _clear(self) -> None:
